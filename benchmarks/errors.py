@@ -1,0 +1,17 @@
+"""What ends a run without a result."""
+
+
+class BenchmarkError(Exception):
+    """Root of the tree, never raised itself."""
+
+
+class ProgramError(BenchmarkError):
+    """A program did not start, or does not do what it was started for."""
+
+
+class LoadError(BenchmarkError):
+    """smtp-source gave up: something refused or dropped a message."""
+
+
+class DeliveryError(BenchmarkError):
+    """Acknowledged messages did not arrive, or arrived more than once."""

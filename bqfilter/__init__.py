@@ -1,0 +1,20 @@
+"""bqfilter: a before-queue mail filter for Postfix.
+
+The floors, from the top; a module imports only from floors below its own, and names on one line may not
+import each other (setup.cfg has the contract, docs/design.md the reasons):
+
+    cli           click commands, no logic of their own
+    demo          an after-filter server that writes a Maildir, and messages to play through
+    pool          processes: master, worker, signals
+    session       one client connection
+    transaction   one message, MAIL to final reply
+    upstream      the leg to the after-filter servers
+    mail | scoreboard | systemd | log
+    ledger | budget
+    config        settings
+    net           sockets, addresses, deadlines; no SMTP
+    smtp          the protocol; no sockets, no clock
+    errors        every exception family
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,32 @@
+"""What several commands share: the --config option and the way a bad configuration ends a command."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bqfilter.errors import ConfigError
+
+DEFAULT_PATH = "/etc/bqfilter/bqfilterd.toml"
+
+config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--config",
+    "path",
+    default=DEFAULT_PATH,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The configuration file to read.",
+)
+
+
+@contextmanager
+def configuration_errors() -> Iterator[None]:
+    """A configuration that cannot be used is told on standard error; the exit status is 78 (EX_CONFIG)."""
+    try:
+        yield
+    except ConfigError as error:
+        click.echo(f"bqfilterd: {error}", err=True)
+        raise click.exceptions.Exit(os.EX_CONFIG) from error

@@ -1,0 +1,523 @@
+"""Every setting there is: one frozen dataclass a TOML table, one field a key.
+
+A field carries, beside its default, a `Setting`: the kind of value with its range, whether a reload applies a
+change, and what there is to think about when changing it. The loader, the sample file, the reference page and
+`show-config` read these declarations and know no key of their own, so that a new key is one field here, and a
+new table one dataclass and one field of `Settings`. Durations are seconds, sizes are bytes.
+
+Values are checked where they are read, by the loader; a dataclass made by hand is taken at its word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+from bqfilter.config.kinds import (
+    DIRECTORY,
+    GROUP,
+    HOST_NAME,
+    USER,
+    Choice,
+    Count,
+    Duration,
+    EndpointKind,
+    FileMode,
+    Kind,
+    ListOf,
+    NetworkKind,
+    Single,
+    Size,
+)
+from bqfilter.config.units import format_duration
+from bqfilter.net.address import LOOPBACK_NETWORKS, Endpoint, Network, is_loopback
+
+_HOUR = 3600.0
+_DAY = 24 * _HOUR
+_KIB = 1024
+_MIB = 1024 * _KIB
+_GIB = 1024 * _MIB
+
+# Below a hundredth of a second a limit measures the scheduler and not the peer.
+_SHORTEST = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What there is to know about one key, beside its name and its default.
+
+    `singular` is a second key for a list that nearly always has one element. `example` stands in the sample
+    file where there is no default.
+    """
+
+    kind: Kind
+    doc: str
+    reloadable: bool = True
+    singular: tuple[str, Kind] | None = None
+    example: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Two or more values that do not go together; blamed on one key."""
+
+    key: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What every table can do: find the values in it that are right alone and wrong together."""
+
+    def problems(self) -> Iterator[Problem]:
+        """None, unless a table says otherwise."""
+        yield from ()
+
+
+def _about(kind: Kind, doc: str, **rest: Any) -> dict[str, Setting]:
+    return {"setting": Setting(kind, doc, **rest)}
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings(Table):
+    endpoint: Endpoint = field(
+        metadata=_about(
+            EndpointKind(any_port=True),
+            "Where the before-filter Postfix connects: the value of its smtpd_proxy_filter. On any address "
+            "but a loopback one an explicit `allow` is needed as well, since the after-filter server "
+            "trusts us with everything we pass on. Port 0 takes any free port, which is of use to tests "
+            "only.",
+            reloadable=False,
+            example=Endpoint("inet", "127.0.0.1", 10025),
+        )
+    )
+    backlog: int = field(
+        default=256,
+        metadata=_about(
+            Count(1, 65535),
+            "How many connections may wait for a worker. Keep it at or above maxproc of the before-filter "
+            "smtpd: beyond it TCP clients stall in retransmissions and unix clients are refused at once. "
+            "The kernel caps it at net.core.somaxconn.",
+            reloadable=False,
+        ),
+    )
+    allow: tuple[Network, ...] = field(
+        default=(),
+        metadata=_about(
+            ListOf(NetworkKind()),
+            "Who may connect to an inet endpoint; everybody else gets 554. Empty means this machine alone: "
+            "127.0.0.0/8 and ::1. List the before-filter hosts and nothing wider: whoever is in the list "
+            "can relay. A unix endpoint is guarded by `mode` and `group` instead.",
+        ),
+    )
+    mode: int = field(
+        default=0o660,
+        metadata=_about(
+            FileMode(),
+            "Permissions of a unix socket; to connect takes write permission. Postfix's smtpd runs as the "
+            "user postfix, so either that user is in `group`, or the mode lets others in.",
+            reloadable=False,
+        ),
+    )
+    group: str = field(
+        default="",
+        metadata=_about(
+            GROUP,
+            'The group a unix socket is given, for example "postfix"; "" leaves the group as it is.',
+            reloadable=False,
+        ),
+    )
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Who may connect, with the meaning of an empty `allow` filled in."""
+        return self.allow or LOOPBACK_NETWORKS
+
+    def problems(self) -> Iterator[Problem]:
+        if not self.allow and not is_loopback(self.endpoint):
+            yield Problem(
+                "allow", f"{self.endpoint} can be reached from outside and needs a list of who may connect"
+            )
+        if self.endpoint.scheme == "inet" and self.mode != 0o660:
+            yield Problem("mode", f"only a unix endpoint has a mode, {self.endpoint} has none")
+        if self.endpoint.scheme == "inet" and self.group:
+            yield Problem("group", f"only a unix endpoint has a group, {self.endpoint} has none")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings(Table):
+    workers: int = field(
+        default=20,
+        metadata=_about(
+            Count(1, 500),
+            "How many messages are worked on at once. Without smtpd_proxy_options=speed_adjust every "
+            "active before-filter smtpd holds a worker, so make it that service's maxproc; with it, fewer "
+            "do. The after-filter smtpd must be allowed at least as many processes.",
+        ),
+    )
+    max_messages: int = field(
+        default=1000,
+        metadata=_about(
+            Count(0, 10**9),
+            "After about this many messages a worker is replaced by a new one, which bounds what a leak in "
+            "a filter can do; the replacing is staggered over the pool. 0 means never.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings(Table):
+    proxy_timeout: float = field(
+        default=100.0,
+        metadata=_about(
+            Duration(1, _HOUR),
+            "What smtpd_proxy_timeout says on the before-filter Postfix. Keep the two equal: when Postfix "
+            "gives up before we do, it has reported a failure for a message that we may still deliver.",
+        ),
+    )
+    margin: float = field(
+        default=5.0,
+        metadata=_about(
+            Duration(_SHORTEST, _HOUR),
+            "How long before the end of `proxy_timeout` a reply of ours must be out. It covers what we "
+            "cannot measure: a busy machine, and the way of the reply back to Postfix.",
+        ),
+    )
+    commit_reserve: float = field(
+        default=10.0,
+        metadata=_about(
+            Duration(_SHORTEST, _HOUR),
+            "What is kept back from the scanners for handing a message over. When less than this is left, "
+            "the client is told 451 and the after-filter server does not get the message. Raise it when "
+            "that server is slow to answer the end of a message.",
+        ),
+    )
+    session: float = field(
+        default=0.0,
+        metadata=_about(
+            Duration(0, _DAY),
+            "How long one connection may hold a worker altogether; 0 sets no limit. With a limit D, M "
+            "before-filter processes and N workers, nobody waits longer than ceil(M/N) * D: keep that "
+            "below `proxy_timeout`.",
+        ),
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if self.margin + self.commit_reserve >= self.proxy_timeout:
+            margin, reserve, whole = map(
+                format_duration, (self.margin, self.commit_reserve, self.proxy_timeout)
+            )
+            yield Problem(
+                "proxy_timeout",
+                f"nothing is left of {whole} after margin {margin} and commit_reserve {reserve};"
+                " allowed is more than the two together",
+            )
+
+
+def _phase(default: float, doc: str) -> Any:
+    return field(default=default, metadata=_about(Duration(_SHORTEST, _HOUR), doc))
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutSettings(Table):
+    client_idle: float = _phase(
+        300.0,
+        "How long a client may be silent between commands, or within a message. It is as long as Postfix's "
+        "own smtpd_timeout, because without speed_adjust the remote client sets the pace.",
+    )
+    client_drain: float = _phase(
+        5.0,
+        "How long a silent client is waited for, in place of `client_idle`, once its worker has been told "
+        "to finish.",
+    )
+    connect: float = _phase(
+        5.0,
+        "How long one endpoint of the after-filter server may take to accept a connection before the next "
+        "one is tried. On one machine it takes no time, unless the queue there is full.",
+    )
+    greeting: float = _phase(
+        30.0,
+        "How long the after-filter server may take for its 220. It is slow when all its processes are "
+        "busy: see maxproc of that service.",
+    )
+    ehlo: float = _phase(30.0, "How long the after-filter server may take for the reply to EHLO.")
+    mail: float = _phase(
+        60.0,
+        "How long the after-filter server may take for the reply to MAIL, and to the XFORWARD before it.",
+    )
+    rcpt: float = _phase(
+        60.0,
+        "How long the after-filter server may take for the reply to one RCPT; table lookups and address "
+        "checks take their time here.",
+    )
+    data: float = _phase(60.0, "How long the after-filter server may take for the 354 to DATA.")
+    content: float = _phase(
+        60.0,
+        "How long the after-filter server may take to read the whole of a message from us. The reply to "
+        "the end of the message has no limit of its own: it is waited for until `budget.proxy_timeout` is "
+        "all but over.",
+    )
+
+
+_EXAMPLE_UPSTREAM = (Endpoint("inet", "127.0.0.1", 10026),)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings(Table):
+    endpoints: tuple[Endpoint, ...] = field(
+        metadata=_about(
+            ListOf(EndpointKind(), minimum=1),
+            "The after-filter server that messages are passed on to. Several are written as endpoints = "
+            "[...] and tried in that order: the next one when one refuses the connection or is silent.",
+            singular=("endpoint", Single(EndpointKind())),
+            example=_EXAMPLE_UPSTREAM,
+        )
+    )
+    max_messages_per_connection: int = field(
+        default=1,
+        metadata=_about(
+            Count(1, 100),
+            "How many messages go over one connection. More than 1 is faster, and then every worker holds "
+            "one process of the after-filter server even while it has nothing to do.",
+        ),
+    )
+    idle_timeout: float = field(
+        default=60.0,
+        metadata=_about(
+            Duration(_SHORTEST, 299),
+            "How long a connection kept for the next message may lie unused. It stays below the 300s after "
+            "which the after-filter Postfix (smtpd_timeout) would close it.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings(Table):
+    directory: str = field(
+        default="/var/tmp",  # noqa: S108 - only files without a name are made there
+        metadata=_about(
+            DIRECTORY,
+            "Where a large message is kept while it is worked on, in a file without a name that vanishes "
+            "with its worker. It needs room for `pool.workers` messages of the largest size. A file system "
+            "in memory makes `memory` below pointless.",
+        ),
+    )
+    memory: int = field(
+        default=256 * _KIB,
+        metadata=_about(
+            Size(0, _GIB),
+            "A message larger than this goes to a file. Each worker may use that much memory, and keeps it.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings(Table):
+    message_size: int = field(
+        default=0,
+        metadata=_about(
+            Size(0, 1024 * _GIB),
+            "The largest message taken; it is announced as SIZE, and a larger one is refused. 0 leaves it "
+            "to what the after-filter server announces, which is its message_size_limit.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings(Table):
+    user: str = field(
+        default="bqfilter",
+        metadata=_about(
+            USER,
+            "Whom we become after binding the sockets, when started as root. An account of its own: "
+            "neither root nor postfix. Ignored when not started as root.",
+            reloadable=False,
+        ),
+    )
+    directory: str = field(
+        default="/run/bqfilter",
+        metadata=_about(
+            DIRECTORY,
+            "Where the pid file and the scoreboard are. It is created if need be, belongs to `user`, and "
+            "should lie in memory.",
+            reloadable=False,
+        ),
+    )
+    drain_timeout: float = field(
+        default=100.0,
+        metadata=_about(
+            Duration(0, _HOUR),
+            "How long workers may take to finish after SIGTERM, or after a reload. Shorter than "
+            "`budget.proxy_timeout` means that messages may be cut short, with a 451; systemd's "
+            "TimeoutStopSec must be longer.",
+        ),
+    )
+    hostname: str = field(
+        default="",
+        metadata=_about(
+            HOST_NAME,
+            'The name in our 220 greeting and in the EHLO to the after-filter server; "" is the '
+            "machine's own. Nobody but the two Postfix servers sees it: the remote client's name travels "
+            "in XFORWARD.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings(Table):
+    target: str = field(
+        default="stderr",
+        metadata=_about(
+            Choice(("stderr", "syslog")),
+            "Where the log goes: to standard error, which systemd keeps in the journal, or to syslog with "
+            "the facility mail, beside Postfix's own lines.",
+        ),
+    )
+    format: str = field(
+        default="text",
+        metadata=_about(
+            Choice(("text", "json")),
+            "How a line looks: key=value for people and for tools that read Postfix's log, or one JSON "
+            "object.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TableField:
+    """What there is to know about one table, beside its name; `many` for an array of tables."""
+
+    table: type[Table]
+    doc: str
+    many: bool = False
+
+
+def _table(table: type[Table], doc: str, *, many: bool = False) -> dict[str, TableField]:
+    return {"table": TableField(table, doc, many)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration; `listen` and `upstream` must be given, everything else has a default."""
+
+    listen: tuple[ListenSettings, ...] = field(
+        metadata=_table(
+            ListenSettings, "Where messages come in; repeat the table for each socket.", many=True
+        )
+    )
+    pool: PoolSettings = field(
+        default=PoolSettings(), metadata=_table(PoolSettings, "The fixed number of workers.")
+    )
+    budget: BudgetSettings = field(
+        default=BudgetSettings(),
+        metadata=_table(BudgetSettings, "How long a reply may take, and how that time is divided."),
+    )
+    timeouts: TimeoutSettings = field(
+        default=TimeoutSettings(),
+        metadata=_table(
+            TimeoutSettings,
+            "The limit of each single wait. While the client waits for a reply, each is bounded by what is "
+            "left of the budget of that reply as well, whichever comes first.",
+        ),
+    )
+    upstream: UpstreamSettings = field(metadata=_table(UpstreamSettings, "The after-filter server."))
+    spool: SpoolSettings = field(
+        default=SpoolSettings(), metadata=_table(SpoolSettings, "Where a message is while it is worked on.")
+    )
+    limits: LimitSettings = field(
+        default=LimitSettings(), metadata=_table(LimitSettings, "What is too much.")
+    )
+    runtime: RuntimeSettings = field(
+        default=RuntimeSettings(), metadata=_table(RuntimeSettings, "The process in its surroundings.")
+    )
+    log: LogSettings = field(default=LogSettings(), metadata=_table(LogSettings, "The log."))
+
+    def problems(self) -> Iterator[Problem]:
+        """Values of different tables that do not go together."""
+        named = [one.endpoint for one in self.listen if one.endpoint.scheme == "unix" or one.endpoint.port]
+        for text in sorted({str(endpoint) for endpoint in named if named.count(endpoint) > 1}):
+            yield Problem("listen", f"{text} stands in two [[listen]] tables")
+        for endpoint in self.upstream.endpoints:
+            if endpoint in named:
+                yield Problem("upstream", f"{endpoint} is our own [[listen]]: a message would never leave")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One key of one table, as the loader and the documentation see it."""
+
+    name: str
+    setting: Setting
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+    @property
+    def sample(self) -> Any:
+        """The default, or where there is none, the example."""
+        return self.setting.example if self.required else self.default
+
+    @property
+    def spellings(self) -> dict[str, Kind]:
+        """The ways to write the key, the usual one first."""
+        return dict([self.setting.singular] if self.setting.singular else []) | {self.name: self.setting.kind}
+
+    def toml(self, value: Any) -> str:
+        """The line that sets the key."""
+        if self.setting.singular and len(value) == 1:
+            key, kind = self.setting.singular
+            return f"{key} = {kind.toml(value)}"
+        return f"{self.name} = {self.setting.kind.toml(value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One table, as the loader and the documentation see it."""
+
+    name: str
+    field: TableField
+    required: bool
+
+    @property
+    def header(self) -> str:
+        return f"[[{self.name}]]" if self.field.many else f"[{self.name}]"
+
+    @property
+    def keys(self) -> tuple[KeyRow, ...]:
+        return keys_of(self.field.table)
+
+    def instances(self, settings: Settings) -> tuple[Table, ...]:
+        """The tables of this name in `settings`."""
+        found = getattr(settings, self.name)
+        return found if self.field.many else (found,)
+
+
+def keys_of(table: type[Table]) -> tuple[KeyRow, ...]:
+    """The keys of a table in the order of declaration."""
+    return tuple(KeyRow(one.name, one.metadata["setting"], one.default) for one in dataclasses.fields(table))
+
+
+def tables() -> tuple[TableRow, ...]:
+    """All tables in the order of declaration."""
+    rows = dataclasses.fields(Settings)
+    return tuple(TableRow(one.name, one.metadata["table"], one.default is MISSING) for one in rows)
+
+
+def named_tables(settings: Settings) -> Iterator[tuple[str, Table]]:
+    """Every table with its name as messages have it; those of an array are counted from 1: "listen[2]"."""
+    for row in tables():
+        for number, table in enumerate(row.instances(settings), start=1):
+            yield (f"{row.name}[{number}]" if row.field.many else row.name), table
+
+
+def sample_settings() -> Settings:
+    """What the sample file stands for: the default of every key, and the example where there is none."""
+    made: dict[str, Any] = {}
+    for row in tables():
+        table = row.field.table(**{key.name: key.sample for key in row.keys})
+        made[row.name] = (table,) if row.field.many else table
+    return Settings(**made)

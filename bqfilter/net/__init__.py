@@ -1,0 +1,1 @@
+"""Sockets, addresses, deadlines: everything that may block, and nothing that knows SMTP."""

@@ -1,0 +1,350 @@
+"""Master: binds, forks, reaps, replaces, reloads, drains; one loop that blocks on nothing but its poll.
+
+    SIGHUP   reload: read the settings, fork workers with them, then let the old ones finish
+    SIGTERM  drain: no new connections, finish what has begun, within runtime.drain_timeout (SIGINT likewise)
+    SIGQUIT  stop at once
+
+The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
+SIGKILL, the workers notice by the pipe that it held, finish and leave.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import setproctitle
+
+from bqfilter import systemd
+from bqfilter.config import Settings
+from bqfilter.config.loader import not_reloadable_changes
+from bqfilter.errors import ConfigError
+from bqfilter.log import Log, open_log
+from bqfilter.net.address import AllowList, SocketAddress
+from bqfilter.net.listeners import Listener
+from bqfilter.pool.roster import Child, Roster
+from bqfilter.pool.signals import SignalQueue
+from bqfilter.pool.startup import (
+    find_identity,
+    make_runtime_directory,
+    open_listeners,
+    refuse_loop,
+    upstream_addresses,
+)
+from bqfilter.pool.worker import Assignment, run_worker
+from bqfilter.scoreboard import Scoreboard, State, Word
+
+SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
+PID_FILE_NAME = "bqfilterd.pid"
+
+_TICK = 0.25  # seconds between two looks at children and clocks
+_BUSY_TICK = 0.02  # the same while workers are starting or leaving
+_KILL_GRACE = 10.0  # seconds beyond the last limit before a worker is killed
+_INSIST_AFTER = 1.0  # seconds between two reminders while draining
+_QUIT_GRACE = 2.0  # seconds between SIGQUIT and SIGKILL
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD)
+
+
+class Master:
+    """The master process. `load` reads the settings anew for a reload; `source` names where from."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], source: str) -> None:
+        self._settings = settings
+        self._load = load
+        self._source = source
+        self._log: Log = open_log(settings.log.target, settings.log.format)
+        self._identity = find_identity(settings.runtime.user)
+        self._upstream: tuple[SocketAddress, ...] = upstream_addresses(settings)
+        inherited = systemd.inherited_sockets()
+        self._inherited = {sock.fileno() for sock in inherited}
+        self._listeners: list[Listener] = open_listeners(settings, inherited)
+        refuse_loop(self._listeners, self._upstream)
+        self._hostname = _hostname(settings)
+        self._scoreboard = self._open_scoreboard()
+        self._roster = Roster(settings.pool.workers, SLOT_COUNT)
+        self._lifeline = os.pipe()
+        self._reports = os.pipe()
+        os.set_blocking(self._reports[0], False)
+        os.set_blocking(self._reports[1], False)
+        self._is_ready = False
+        self._drains_until: float | None = None
+        self._insisted_at = 0.0
+        self._jobs_at_death = 0
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit status."""
+        self._signals = SignalQueue(_SIGNALS)
+        self._write_pid_file()
+        setproctitle.setproctitle(f"bqfilterd: master {self._source}")
+        gc.collect()
+        gc.freeze()
+        poll = select.poll()
+        poll.register(self._signals.fileno(), select.POLLIN)
+        poll.register(self._reports[0], select.POLLIN)
+        while True:
+            self._supervise(time.monotonic())
+            if self._drains_until is not None and not self._roster.children:
+                break
+            poll.poll((_TICK if self._is_settled() else _BUSY_TICK) * 1000)
+            self._read_reports()
+            for number in self._signals.take():
+                self._act_on(number)
+        self._log.info("stopped")
+        self._clean_up()
+        return 0
+
+    def _supervise(self, now: float) -> None:
+        """One look at everything: who is gone, who is up, who is late, who is missing, who should go."""
+        self._reap(now)
+        self._note_who_is_up()
+        self._kill_overdue(now)
+        if self._drains_until is not None:
+            self._insist(now)
+            return
+        self._forgive()
+        for _ in range(self._roster.missing_count(now)):
+            if not self._fork(now):
+                break
+        for child in self._roster.surplus():
+            self._retire(child)
+        if not self._is_ready and self._is_settled():
+            self._announce_ready()
+
+    def _act_on(self, number: signal.Signals) -> None:
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._drain()
+            case signal.SIGQUIT:
+                self._drains_until = time.monotonic()
+            case signal.SIGHUP:
+                self._reload()
+            case _:  # SIGCHLD: reaped with every turn of the loop
+                pass
+
+    def _fork(self, now: float) -> bool:
+        slot_index = self._roster.free_slot()
+        if slot_index is None:
+            self._log.error("no free slot for another worker", slots=SLOT_COUNT)
+            return False
+        slot = self._scoreboard.slots[slot_index]
+        slot.was_given(self._roster.generation)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            delay = self._roster.throttle.on_early_death(now)
+            self._log.error("cannot fork a worker", cause=error.strerror, delay=delay)
+            slot.was_vacated()
+            return False
+        if pid == 0:
+            self._become_worker(slot_index)
+        self._roster.children[pid] = Child(pid, slot_index, self._roster.generation, now)
+        return True
+
+    def _become_worker(self, slot_index: int) -> None:
+        """In the child: drop what is the master's alone, work, and exit without the master's clean-up."""
+        status = 1
+        try:
+            self._signals.close()
+            os.close(self._lifeline[1])
+            os.close(self._reports[0])
+            status = run_worker(
+                Assignment(
+                    self._settings,
+                    self._listeners,
+                    self._upstream,
+                    self._hostname,
+                    self._identity,
+                    self._scoreboard.slots[slot_index],
+                    self._lifeline[0],
+                    self._reports[1],
+                    self._log,
+                )
+            )
+        except BaseException as error:
+            self._log.error("worker failed", slot=slot_index, cause=f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(status)
+
+    def _reap(self, now: float) -> None:
+        while self._roster.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = next(iter(self._roster.children)), 0
+            if pid == 0:
+                return
+            child = self._roster.children.get(pid)
+            if child is not None:
+                self._bury(child, os.waitstatus_to_exitcode(status), now)
+
+    def _bury(self, child: Child, exit_code: int, now: float) -> None:
+        slot = self._scoreboard.slots[child.slot]
+        on_first_job = slot[Word.JOBS] == 0 and slot.state in (State.STARTING, State.BUSY)
+        delay = self._roster.on_exit(child, now, abnormally=exit_code != 0, on_first_job=on_first_job)
+        if exit_code != 0:
+            self._jobs_at_death = self._job_count()
+            cause = (
+                f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit status {exit_code}"
+            )
+            self._log.warning(
+                "worker died", pid=child.pid, slot=child.slot, cause=cause, stage=slot.stage.name.lower(),
+                delay=delay or None,
+            )  # fmt: skip
+        slot.was_vacated()
+
+    def _note_who_is_up(self) -> None:
+        for child in self._roster.children.values():
+            if not child.is_up:
+                child.is_up = self._scoreboard.slots[child.slot].state in (State.IDLE, State.BUSY)
+
+    def _kill_overdue(self, now: float) -> None:
+        """A worker that is beyond every limit of its own is stuck where no deadline reaches."""
+        for child in self._roster.children.values():
+            until = self._scoreboard.slots[child.slot].seconds(Word.UNTIL)
+            if until and now > until + _KILL_GRACE and not child.was_killed:
+                child.was_killed = True
+                stage = self._scoreboard.slots[child.slot].stage.name.lower()
+                self._log.error("worker outlived every limit, killing it", pid=child.pid, stage=stage)
+                _kill(child.pid, signal.SIGKILL)
+
+    def _forgive(self) -> None:
+        """Jobs done since the last death show that the trouble is not with every worker."""
+        if self._roster.throttle.deaths and self._job_count() > self._jobs_at_death:
+            self._roster.throttle.forgive()
+
+    def _job_count(self) -> int:
+        return sum(slot[Word.SESSIONS] - (slot.state is State.BUSY) for slot in self._scoreboard.slots)
+
+    def _retire(self, child: Child) -> None:
+        child.is_leaving = True
+        _kill(child.pid, signal.SIGUSR1)
+
+    def _read_reports(self) -> None:
+        try:
+            reports = os.read(self._reports[0], 4096)
+        except BlockingIOError:
+            return
+        for start in range(0, len(reports) - 3, 4):
+            self._on_share_done(int.from_bytes(reports[start : start + 4], "little"))
+
+    def _on_share_done(self, slot_index: int) -> None:
+        for child in self._roster.children.values():
+            if child.slot == slot_index:
+                child.wants_to_retire = True
+
+    def _reload(self) -> None:
+        """New settings for new workers; with bad ones everything stays as it is."""
+        if self._drains_until is not None:
+            return
+        systemd.notify_reloading()
+        try:
+            settings = self._load()
+            upstream = upstream_addresses(settings)
+            refuse_loop(self._listeners, upstream)
+            log = open_log(settings.log.target, settings.log.format)
+        except ConfigError as error:
+            self._log.error("reload failed, the old settings stay in force", cause=str(error))
+            systemd.notify("READY=1", "STATUS=reload failed, the old settings stay in force")
+            return
+        for key in not_reloadable_changes(self._settings, settings):
+            self._log.warning("key takes effect after a restart only", key=key)
+        self._settings, self._upstream, self._log = settings, upstream, log
+        self._hostname = _hostname(settings)
+        self._take_allow_lists()
+        self._roster.generation += 1
+        self._roster.size = settings.pool.workers
+        self._is_ready = False
+
+    def _take_allow_lists(self) -> None:
+        allowed = {listen.endpoint: AllowList(listen.networks) for listen in self._settings.listen}
+        for listener in self._listeners:
+            listener.allow = allowed.get(listener.endpoint, listener.allow)
+
+    def _drain(self) -> None:
+        """No new connections; what has begun is finished, within the time for it."""
+        if self._drains_until is not None:
+            return
+        self._log.info("stopping", workers=len(self._roster.children))
+        systemd.notify("STOPPING=1", "STATUS=finishing what has begun")
+        self._drains_until = time.monotonic() + self._settings.runtime.drain_timeout
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        """Refuse connections from now on, in every process; what systemd owns stays open, with its queue."""
+        for listener in self._listeners:
+            if listener.socket.fileno() in self._inherited:
+                continue
+            listener.socket.shutdown(socket.SHUT_RDWR)
+            if listener.endpoint.scheme == "unix":
+                Path(listener.endpoint.path).unlink(missing_ok=True)
+
+    def _insist(self, now: float) -> None:
+        """Tell all workers to finish, again and again: a signal can fall between two moments of a worker."""
+        if now - self._insisted_at < _INSIST_AFTER or self._drains_until is None:
+            return
+        self._insisted_at = now
+        number = signal.SIGTERM
+        if now >= self._drains_until:
+            number = signal.SIGQUIT if now < self._drains_until + _QUIT_GRACE else signal.SIGKILL
+        for child in self._roster.children.values():
+            child.is_leaving = True
+            _kill(child.pid, number)
+
+    def _is_settled(self) -> bool:
+        """Nobody is starting or leaving: the pool is as it should be."""
+        up = sum(1 for child in self._roster.children.values() if child.is_up and not child.is_leaving)
+        return self._drains_until is None and up == self._roster.size == len(self._roster.children)
+
+    def _announce_ready(self) -> None:
+        self._is_ready = True
+        endpoints = ",".join(_place_of(listener) for listener in self._listeners)
+        self._log.info(
+            "ready", workers=self._roster.size, listen=endpoints, generation=self._roster.generation
+        )
+        systemd.notify("READY=1", f"STATUS=accepting with {self._roster.size} workers")
+
+    def _open_scoreboard(self) -> Scoreboard:
+        directory = self._settings.runtime.directory
+        try:
+            make_runtime_directory(directory, self._identity)
+            return Scoreboard.in_file(directory, SLOT_COUNT)
+        except OSError as error:
+            self._log.warning(
+                "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
+            )
+            return Scoreboard.anonymous(SLOT_COUNT)
+
+    def _write_pid_file(self) -> None:
+        path = Path(self._settings.runtime.directory) / PID_FILE_NAME
+        try:
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        except OSError as error:
+            self._log.warning("no pid file", path=str(path), cause=error.strerror)
+
+    def _clean_up(self) -> None:
+        for name in (PID_FILE_NAME,):
+            path = Path(self._settings.runtime.directory) / name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._log.warning("cannot remove", path=str(path), cause=error.strerror)
+
+
+def _hostname(settings: Settings) -> bytes:
+    name = settings.runtime.hostname or socket.gethostname()
+    return name.encode("ascii", "replace").replace(b" ", b"?")
+
+
+def _place_of(listener: Listener) -> str:
+    """Where it really listens: with port 0 the kernel has chosen one."""
+    return str(SocketAddress(listener.socket.family, listener.socket.getsockname()))
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a child that has not been reaped yet, so the pid is certainly its own."""
+    os.kill(pid, number)

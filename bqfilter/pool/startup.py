@@ -1,0 +1,130 @@
+"""Everything the master does once, before it forks: sockets, directories, identity, addresses.
+
+Each function raises ConfigError with a sentence for the operator; nothing has been forked by then.
+"""
+
+import os
+import pwd
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bqfilter.config.schema import ListenSettings, Settings
+from bqfilter.errors import ConfigError
+from bqfilter.net.address import AllowList, Endpoint, SocketAddress, resolve
+from bqfilter.net.listeners import Listener, adopt, bind_inet, bind_unix
+
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised here, not bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom workers become."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def find_identity(user: str) -> Identity | None:
+    """The account to drop to, or None where there is nothing to drop: we are not root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(
+            f'runtime.user: there is no user "{user}" on this machine (and workers do not run as root)'
+        ) from None
+    if entry.pw_uid == 0:
+        raise ConfigError(f'runtime.user: "{user}" is root, and workers do not run as root')
+    return Identity(user, entry.pw_uid, entry.pw_gid)
+
+
+def drop_privileges(identity: Identity | None) -> None:
+    """Become `identity` for good, with the groups that the system gives it."""
+    if identity is None:
+        return
+    os.initgroups(identity.name, identity.gid)
+    os.setgid(identity.gid)
+    os.setuid(identity.uid)
+
+
+def make_runtime_directory(path: str, identity: Identity | None) -> None:
+    """Create the directory if need be and hand it to `identity`. Raises OSError."""
+    directory = Path(path)
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if identity is not None:
+        os.chown(directory, identity.uid, identity.gid, follow_symlinks=False)
+
+
+def upstream_addresses(settings: Settings) -> tuple[SocketAddress, ...]:
+    """All addresses of the after-filter servers, in order of preference."""
+    found: list[SocketAddress] = []
+    for endpoint in settings.upstream.endpoints:
+        found += [address for address in _resolved("upstream.endpoint", endpoint) if address not in found]
+    return tuple(found)
+
+
+def open_listeners(settings: Settings, inherited: Sequence[socket.socket]) -> list[Listener]:
+    """The listening sockets: inherited ones where their address is configured, the others bound here."""
+    spare = {_name_of(sock): sock for sock in inherited}
+    listeners = []
+    for listen in settings.listen:
+        allow = AllowList(listen.networks)
+        for address in _resolved("listen.endpoint", listen.endpoint):
+            sock = spare.pop(str(address), None)
+            sock = adopt(sock, listen.backlog) if sock else _bind(listen, address)
+            listeners.append(Listener(sock, listen.endpoint, allow))
+    if spare:
+        raise ConfigError(f"no [[listen]] table for the inherited socket {', '.join(spare)}")
+    return listeners
+
+
+def refuse_loop(listeners: Sequence[Listener], upstream: Sequence[SocketAddress]) -> None:
+    """A listener that is also the after-filter server would take every message in a circle."""
+    for listener in listeners:
+        own = listener.socket.getsockname()
+        for address in upstream:
+            if _same_place(own, address):
+                raise ConfigError(
+                    f"upstream.endpoint: {address} is our own [[listen]] address: mail would go in a circle"
+                )
+
+
+def _bind(listen: ListenSettings, address: SocketAddress) -> socket.socket:
+    if listen.endpoint.scheme == "unix":
+        return bind_unix(listen.endpoint.path, listen.backlog, listen.mode, listen.group)
+    return bind_inet(address, listen.backlog)
+
+
+def _resolved(key: str, endpoint: Endpoint) -> tuple[SocketAddress, ...]:
+    try:
+        return resolve(endpoint)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {endpoint}: {error}") from error
+
+
+def _name_of(sock: socket.socket) -> str:
+    return str(SocketAddress(sock.family, sock.getsockname()))
+
+
+def _same_place(own: object, address: SocketAddress) -> bool:
+    if address.family == socket.AF_UNIX or not isinstance(own, tuple):
+        return own == address.sockaddr
+    host, port = own[0], own[1]
+    theirs = address.sockaddr
+    if port != theirs[1]:
+        return False
+    return host == theirs[0] or (host in _WILDCARDS and _is_local(address))
+
+
+def _is_local(address: SocketAddress) -> bool:
+    """The address belongs to this machine: something could be bound to it."""
+    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address.sockaddr[0], 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,255 @@
+"""Worker: takes one connection at a time from the listeners, holds one session, and takes the next.
+
+All workers share the listening sockets. Each waits in an epoll set of its own, made after the fork, with
+EPOLLEXCLUSIVE: the kernel wakes one worker a connection, the one that went idle last. So there is no
+thundering herd, and the workers that are not needed stay cold.
+
+A worker leaves between two sessions: when it is told to, when it has done its share, or when the master is
+gone. Only SIGQUIT ends it in the middle of one.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import SystemRandom
+from types import FrameType
+
+import setproctitle
+
+from bqfilter.config.schema import Settings
+from bqfilter.errors import ConversationLost
+from bqfilter.ledger import Ledger, Stage
+from bqfilter.log import Log
+from bqfilter.net.address import SocketAddress
+from bqfilter.net.deadline import Deadline
+from bqfilter.net.listeners import Accepted, Listener
+from bqfilter.net.stream import Stream, connect
+from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.scoreboard import Slot, Word
+from bqfilter.session import Session, Surroundings, new_session_id
+from bqfilter.smtp import replies
+from bqfilter.transaction import Result
+from bqfilter.upstream import Upstream
+
+_TICK = 5.0  # seconds between two looks at what nobody wakes us for
+_OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
+_CONTENT_BUFFER_BYTES = 65536
+_RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
+
+_WORDS = {
+    Result.ACCEPTED: Word.ACCEPTED,
+    Result.REJECTED: Word.REJECTED,
+    Result.TEMPFAILED: Word.TEMPFAILED,
+    Result.OUTCOME_UNKNOWN: Word.OUTCOME_UNKNOWN,
+    Result.CLIENT_ABORT: Word.CLIENT_ABORT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the master gives a worker on its way.
+
+    `lifeline` is the reading end of a pipe that the master holds open as long as it lives; through `reports`
+    a worker sends the number of its slot when it has done its share.
+    """
+
+    settings: Settings
+    listeners: Sequence[Listener]
+    upstream: Sequence[SocketAddress]
+    hostname: bytes
+    identity: Identity | None
+    slot: Slot
+    lifeline: int
+    reports: int
+    log: Log
+
+
+class Worker:
+    """One worker process, from after the fork to its exit."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        settings = assignment.settings
+        self._given = assignment
+        self._slot = assignment.slot
+        self._log = assignment.log
+        self._clock = time.monotonic
+        self._session: Session | None = None
+        self._is_leaving = False
+        self._has_reported = False
+        self._message_count = 0
+        self._share = _staggered(settings.pool.max_messages)
+        self._went_idle = True
+        self._turn = 0  # which listener is asked first, in rotation
+        self._peer = ""
+        self._around = Surroundings(
+            settings,
+            assignment.hostname,
+            self._clock,
+            Upstream(settings, assignment.upstream, assignment.hostname, self._clock, connect, self._log),
+            bytearray(_CONTENT_BUFFER_BYTES),
+            self._count,
+        )
+
+    def run(self) -> int:
+        """Serve until it is time to leave; returns the exit status."""
+        self._slot.move_in(os.getpid())
+        drop_privileges(self._given.identity)
+        wake = self._take_over_signals()
+        epoll = self._make_epoll(wake)
+        self._go_idle()
+        while not self._is_leaving:
+            if not self._serve_next():
+                self._wait(epoll, wake)
+        self._slot.leave()
+        self._around.upstream.close()
+        return 0
+
+    def _take_over_signals(self) -> socket.socket:
+        """Handlers that only set flags, and a socket that wakes the epoll wait when one of them ran."""
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_drain)
+        signal.signal(signal.SIGUSR1, self._on_retire)
+        signal.signal(signal.SIGQUIT, self._on_quit)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)
+        return reader
+
+    def _make_epoll(self, wake: socket.socket) -> select.epoll:
+        epoll = select.epoll()
+        for listener in self._given.listeners:
+            epoll.register(listener.socket.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        epoll.register(wake.fileno(), select.EPOLLIN)
+        epoll.register(self._given.lifeline, select.EPOLLIN)
+        return epoll
+
+    def _wait(self, epoll: select.epoll, wake: socket.socket) -> None:
+        """Sleep until there may be a connection, a signal, or nobody left to work for."""
+        if not self._went_idle:
+            self._go_idle()
+        events = epoll.poll(_TICK, 1)
+        if not events:
+            self._around.upstream.close_if_idle()
+            return
+        fd = events[0][0]
+        if fd == wake.fileno():
+            wake.recv(4096)
+        elif fd == self._given.lifeline:
+            self._log.warning("master is gone, leaving", slot=self._slot.index)
+            self._is_leaving = True
+
+    def _go_idle(self) -> None:
+        self._went_idle = True
+        self._slot.wait()
+        setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} idle")
+
+    def _serve_next(self) -> bool:
+        """Hold one session if a connection waits; False where none does.
+
+        The listeners take turns at being asked first, so that none of them starves under load.
+        """
+        listeners = self._given.listeners
+        for step in range(len(listeners)):
+            listener = listeners[(self._turn + step) % len(listeners)]
+            accepted = self._accept(listener)
+            if accepted is not None:
+                self._turn += 1
+                self._serve(listener, accepted)
+                return True
+        return False
+
+    def _accept(self, listener: Listener) -> Accepted | None:
+        try:
+            return listener.accept()
+        except OSError as error:
+            self._log.error(
+                "cannot accept connections", endpoint=str(listener.endpoint), cause=error.strerror
+            )
+            time.sleep(_OUT_OF_RESOURCES_PAUSE)  # the connection stays in the queue, for whoever can take it
+            return None
+
+    def _serve(self, listener: Listener, accepted: Accepted) -> None:
+        self._slot.begin(self._clock(), accepted.waited, not self._went_idle)
+        self._went_idle = False
+        self._peer = accepted.peer
+        stream = Stream(accepted.socket, accepted.peer, self._clock)
+        if accepted.is_abandoned:
+            self._slot.count(Word.ABANDONED)
+            self._log.info("client left before it was greeted", peer=accepted.peer, wait=_ms(accepted.waited))
+            stream.close()
+        elif not listener.permits(accepted):
+            self._deny(stream)
+        else:
+            self._hold_session(stream, accepted.waited)
+        self._slot.end(self._clock())
+
+    def _hold_session(self, stream: Stream, waited: float | None) -> None:
+        log = self._log.for_session(new_session_id(self._slot.index))
+        session = Session(stream, self._around, Ledger(self._clock, self._report), log, waited)
+        self._session = session
+        if self._is_leaving:  # told between accept and here
+            session.drain()
+        session.run()
+        self._session = None
+        self._message_count += session.message_count
+        if self._share and self._message_count >= self._share and not self._has_reported:
+            self._ask_for_successor()
+
+    def _deny(self, stream: Stream) -> None:
+        self._slot.count(Word.DENIED)
+        self._log.warning("peer is not in the allow list", peer=stream.peer)
+        try:
+            stream.write(replies.NOT_ALLOWED.wire, Deadline.after(self._clock, 1.0))
+        except ConversationLost as loss:
+            self._log.info("denied peer did not listen", peer=stream.peer, cause=loss.cause)
+        stream.close()
+
+    def _ask_for_successor(self) -> None:
+        """Done our share: the master forks another worker first and then tells us to leave."""
+        self._has_reported = True
+        try:
+            os.write(self._given.reports, self._slot.index.to_bytes(4, "little"))
+        except OSError as error:
+            self._log.warning("cannot report to the master", cause=error.strerror)
+            self._has_reported = False
+
+    def _report(self, stage: Stage, now: float, until: float) -> None:
+        self._slot.enter(stage, now, until)
+        setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} {stage.name.lower()} {self._peer}")
+
+    def _count(self, result: Result) -> None:
+        self._slot.count(_WORDS[result])
+
+    def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_leaving = True
+        if self._session is not None:
+            self._session.drain()
+
+    def _on_retire(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_leaving = True
+
+    def _on_quit(self, _number: int, _frame: FrameType | None) -> None:
+        os._exit(0)  # no clean-up: whatever is open ends without a message, on both sides
+
+
+def run_worker(assignment: Assignment) -> int:
+    """The life of a worker; what it inherited from the master is frozen out of garbage collection."""
+    gc.freeze()
+    return Worker(assignment).run()
+
+
+def _staggered(max_messages: int) -> int:
+    """This worker's share, so that workers forked together do not all retire together; 0 stays 0."""
+    spread = int(max_messages * _RECYCLE_SPREAD)
+    return max(max_messages + SystemRandom().randint(-spread, spread), 1) if max_messages else 0
+
+
+def _ms(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds * 1000:.0f}"

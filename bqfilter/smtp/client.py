@@ -1,0 +1,80 @@
+"""ClientDialogue: our side of the conversation with the after-filter server, as bytes in and replies out.
+
+A reply counts only if it is well-formed: 2xx to 5xx, the same code on every line, bounded in length. Anything
+else raises `ProtocolViolation`; guessing what a garbled server meant is how mail gets lost.
+"""
+
+from dataclasses import dataclass
+
+from bqfilter.errors import ProtocolViolation
+from bqfilter.smtp import grammar
+from bqfilter.smtp.lines import LineBuffer, LineTooLong
+from bqfilter.smtp.replies import Reply
+
+MAX_REPLY_LINE_BYTES = 4096  # eight times RFC 5321's 512; Postfix never sends more than 2048
+MAX_REPLY_LINES = 200  # an EHLO reply has about a dozen
+
+
+class ClientDialogue:
+    """Reads replies; what is sent needs no state."""
+
+    __slots__ = ("_code", "_lines", "_so_far")
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer(MAX_REPLY_LINE_BYTES)
+        self._code = b""
+        self._so_far: list[bytes] = []
+
+    def receive(self, data: bytes) -> None:
+        """Take in what the server sent."""
+        self._lines.feed(data)
+
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, or None: need more bytes. Raises ProtocolViolation."""
+        while (line := self._next_line()) is not None:
+            match = grammar.REPLY_LINE.fullmatch(line)
+            if match is None or (self._so_far and match[1] != self._code):
+                raise ProtocolViolation(f"garbled reply {line[:80]!r}")
+            self._code = match[1]
+            self._so_far.append(match[3] or b"")
+            if match[2] != b"-":
+                reply, self._so_far = Reply(int(self._code), tuple(self._so_far)), []
+                return reply
+            if len(self._so_far) >= MAX_REPLY_LINES:
+                raise ProtocolViolation("endless reply")
+        return None
+
+    def _next_line(self) -> bytes | None:
+        try:
+            return self._lines.next_line()
+        except LineTooLong as too_long:
+            raise ProtocolViolation(f"over-long reply line {too_long.head!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an after-filter server announced behind EHLO.
+
+    `keywords` maps each keyword, in upper case, to its parameters; `xforward` holds the attribute names.
+    """
+
+    keywords: dict[bytes, bytes]
+    xforward: frozenset[bytes]
+
+    @property
+    def pipelining(self) -> bool:
+        """Commands may be sent in groups (RFC 2920)."""
+        return b"PIPELINING" in self.keywords
+
+
+NO_CAPABILITIES = Capabilities({}, frozenset())
+
+
+def parse_capabilities(ehlo_reply: Reply) -> Capabilities:
+    """Read a positive reply to EHLO (RFC 5321 section 4.1.1.1); its first line is a greeting."""
+    keywords = {}
+    for line in ehlo_reply.lines[1:]:
+        keyword, _, parameters = line.strip().partition(b" ")
+        keywords[keyword.upper()] = parameters.strip()
+    names = frozenset(keywords.get(b"XFORWARD", b"").upper().split())
+    return Capabilities(keywords, names & grammar.XFORWARD_VALUES.keys())

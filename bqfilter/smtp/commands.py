@@ -1,0 +1,172 @@
+"""One value per command, and the function that makes it from a line.
+
+A merely wrong command is a value too: `Malformed` carries the reply that it earns and walks the same road as
+all others. MAIL and RCPT keep their line byte for byte, because that line is what the after-filter server is
+given; what is parsed out of it serves policy and log alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bqfilter.smtp import grammar, replies
+from bqfilter.smtp.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ehlo:
+    verb: ClassVar[str] = "EHLO"
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Helo:
+    verb: ClassVar[str] = "HELO"
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class XForward:
+    """Facts about the remote client: attribute name in upper case, value as it stood on the wire (xtext).
+
+    Unknown names are left out here: Postfix ignores what it does not know, and so do we.
+    """
+
+    verb: ClassVar[str] = "XFORWARD"
+    attributes: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    verb: ClassVar[str] = "MAIL"
+    line: bytes
+    address: bytes
+    parameters: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rcpt:
+    verb: ClassVar[str] = "RCPT"
+    line: bytes
+    address: bytes
+    parameters: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    verb: ClassVar[str] = "DATA"
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfData:
+    """Not a line of its own making: CRLF.CRLF has been seen."""
+
+    verb: ClassVar[str] = "END-OF-MESSAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Rset:
+    verb: ClassVar[str] = "RSET"
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    verb: ClassVar[str] = "NOOP"
+
+
+@dataclass(frozen=True, slots=True)
+class Vrfy:
+    verb: ClassVar[str] = "VRFY"
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    verb: ClassVar[str] = "HELP"
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    verb: ClassVar[str] = "QUIT"
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    verb: ClassVar[str] = "UNKNOWN"
+    reply: Reply
+
+
+Command = (
+    Ehlo | Helo | XForward | Mail | Rcpt | Data | EndOfData | Rset | Noop | Vrfy | Help | Quit | Malformed
+)
+
+
+def parse_command(line: bytes) -> Command:
+    """Read one command line, given without its line end; letter case and surrounding blanks do not matter."""
+    if b"\r" in line or b"\0" in line:
+        # Forwarded as it is, such a line could read differently on the other side.
+        return Malformed(replies.STRAY_CONTROL)
+    words = line.split(None, 1)
+    if not words:
+        return Malformed(replies.UNKNOWN_COMMAND)
+    parse = _PARSERS.get(words[0].upper())
+    if parse is None:
+        return Malformed(replies.UNKNOWN_COMMAND)
+    return parse(line, words[1] if len(words) == 2 else b"")
+
+
+def over_long(head: bytes) -> Command:
+    """The command for a line beyond the limit, of which only the `head` was kept.
+
+    XFORWARD is never refused: Postfix would answer 451 to every message of that client.
+    """
+    if head.lstrip()[:9].upper() == b"XFORWARD ":
+        return XForward(())
+    return Malformed(replies.LINE_TOO_LONG)
+
+
+def _parse_ehlo(_line: bytes, argument: bytes) -> Command:
+    return Ehlo(argument.strip()) if argument.strip() else Malformed(replies.HELO_SYNTAX)
+
+
+def _parse_helo(_line: bytes, argument: bytes) -> Command:
+    return Helo(argument.strip()) if argument.strip() else Malformed(replies.HELO_SYNTAX)
+
+
+def _parse_xforward(_line: bytes, argument: bytes) -> Command:
+    pairs = (word.partition(b"=") for word in argument.split())
+    known = ((name.upper(), value) for name, _, value in pairs)
+    return XForward(tuple((name, value) for name, value in known if name in grammar.XFORWARD_VALUES))
+
+
+def _parse_mail(line: bytes, argument: bytes) -> Command:
+    match = grammar.FROM.match(argument)
+    if match is None:
+        return Malformed(replies.MAIL_SYNTAX)
+    return Mail(line, *grammar.parse_path(argument[match.end() :]))
+
+
+def _parse_rcpt(line: bytes, argument: bytes) -> Command:
+    match = grammar.TO.match(argument)
+    if match is None:
+        return Malformed(replies.RCPT_SYNTAX)
+    return Rcpt(line, *grammar.parse_path(argument[match.end() :]))
+
+
+def _parse_data(_line: bytes, argument: bytes) -> Command:
+    # Postfix forwards the client's own line: "data " with a blank behind it is seen in the wild.
+    return Malformed(replies.DATA_SYNTAX) if argument.strip() else Data()
+
+
+_PARSERS: dict[bytes, Callable[[bytes, bytes], Command]] = {
+    b"EHLO": _parse_ehlo,
+    b"HELO": _parse_helo,
+    b"XFORWARD": _parse_xforward,
+    b"MAIL": _parse_mail,
+    b"RCPT": _parse_rcpt,
+    b"DATA": _parse_data,
+    b"RSET": lambda _line, _argument: Rset(),
+    b"NOOP": lambda _line, _argument: Noop(),
+    b"VRFY": lambda _line, _argument: Vrfy(),
+    b"HELP": lambda _line, _argument: Help(),
+    b"QUIT": lambda _line, _argument: Quit(),
+}

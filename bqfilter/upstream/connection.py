@@ -1,0 +1,207 @@
+"""One connection to an after-filter server, from the handshake to QUIT.
+
+Every method takes a Deadline and raises ConversationLost when the server is gone, silent or garbled; what the
+server refuses in good order comes back as its Reply. Commands go out in one group where PIPELINING was
+announced and in lockstep where not; nothing is ever sent before the greeting or behind EHLO.
+"""
+
+import contextlib
+from collections.abc import Callable
+from enum import Enum
+
+from bqfilter.config.schema import TimeoutSettings
+from bqfilter.errors import ConversationLost, OutcomeUnknown, PeerTimeout, ProtocolViolation
+from bqfilter.mail.envelope import Client
+from bqfilter.mail.spool import Spool
+from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.stream import Stream
+from bqfilter.smtp.body import DOT, clean_wire_form
+from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities, ClientDialogue, parse_capabilities
+from bqfilter.smtp.replies import Reply
+from bqfilter.upstream.xforward import essential, xforward_lines
+
+_QUIT = b"QUIT\r\n"
+_COURTESY_TIMEOUT = 1.0  # seconds for a QUIT or a last look, when nothing depends on it
+_GLANCE_TIMEOUT = 0.02  # seconds for the rest of a greeting whose beginning is there
+
+
+class _State(Enum):
+    CONNECTING = "connecting"  # handshake begun
+    CONNECTED = "connected"  # greeting awaited
+    GREETED = "greeted"
+    INTRODUCED = "introduced"  # EHLO sent
+    READY = "ready"
+
+
+class Connection:
+    """A connection over `stream`; `hostname` is our name in EHLO."""
+
+    def __init__(self, stream: Stream, timeouts: TimeoutSettings, hostname: bytes, clock: Clock) -> None:
+        self._stream = stream
+        self._timeouts = timeouts
+        self._hostname = hostname
+        self._clock = clock
+        self._dialogue = ClientDialogue()
+        self._state = _State.CONNECTING
+        self._needs_reset = False  # a transaction was left open; RSET goes ahead of the next one
+        self._has_quit = False
+        self.capabilities: Capabilities = NO_CAPABILITIES
+        self.message_count = 0
+        self.used_at = clock()
+
+    @property
+    def peer(self) -> str:
+        """The server's address, for messages."""
+        return self._stream.peer
+
+    @property
+    def is_kept(self) -> bool:
+        """It has carried a message before: the server may have closed it since."""
+        return self.message_count > 0 or self._needs_reset
+
+    @property
+    def is_ready(self) -> bool:
+        """EHLO has been answered."""
+        return self._state is _State.READY
+
+    def has_gone_stale(self, idle_timeout: float) -> bool:
+        """Unused too long, or the server has said or done something since: it can only be a farewell."""
+        return self._clock() - self.used_at > idle_timeout or self._stream.has_input()
+
+    def progress(self) -> None:
+        """Take the steps towards EHLO that need no waiting."""
+        if self._state in (_State.CONNECTING, _State.CONNECTED) and self._stream.has_input():
+            with contextlib.suppress(PeerTimeout):  # not done in a moment: `open` takes it from there
+                self._introduce(Deadline.after(self._clock, _GLANCE_TIMEOUT))
+
+    def open(self, limit: Deadline) -> None:
+        """Wait until the server has taken our EHLO (or, where it knows none, HELO)."""
+        self._introduce(limit)
+        if self._state is _State.INTRODUCED:
+            reply = self._read_reply(limit.within(self._timeouts.ehlo))
+            if 500 <= reply.code < 600:
+                reply = self._command(b"HELO " + self._hostname, limit.within(self._timeouts.ehlo))
+            if reply.code // 100 != 2:
+                raise ProtocolViolation(f"EHLO refused: {reply}")
+            self.capabilities = parse_capabilities(reply)
+            self._state = _State.READY
+
+    def begin(self, client: Client, mail: bytes, limit: Deadline) -> Reply:
+        """Open a transaction: XFORWARD where announced, then `mail`, the client's own line. MAIL's reply."""
+        announced = self.capabilities.xforward
+        reply, is_forwarded = self._begin(client, announced, mail, limit)
+        if not is_forwarded and reply.is_positive:
+            # Taken as it is, the message would pass for a local one and have its header rewritten.
+            reply, _ = self._begin(client, essential(announced), mail, limit)
+        return reply
+
+    def recipient(self, rcpt: bytes, limit: Deadline) -> Reply:
+        """RCPT with the client's own line."""
+        return self._command(rcpt, limit.within(self._timeouts.rcpt))
+
+    def data(self, limit: Deadline) -> Reply:
+        """DATA: 354, or the server's refusal."""
+        return self._command(b"DATA", limit.within(self._timeouts.data))
+
+    def content(self, spool: Spool, go: Callable[[], None], handover: Deadline, *, last: bool) -> None:
+        """Send the content and the final dot; `go` is asked right before the dot and may raise to stop it.
+
+        With `last` a QUIT follows. Raises ConversationLost as long as the dot has not left this process, and
+        OutcomeUnknown from then on.
+        """
+        deadline = handover.within(self._timeouts.content)
+        ending = _QUIT if last and self.capabilities.pipelining else b""
+        wire = spool.wire() if spool.is_clean else None
+        if wire is None:
+            self._bulk(spool, deadline)
+            wire = DOT
+        go()
+        self._has_quit = bool(ending)
+        try:
+            self._stream.write(wire + ending, deadline)
+        except ConversationLost as loss:
+            if loss.written >= len(wire):
+                raise OutcomeUnknown(loss.cause) from loss
+            raise
+
+    def final_reply(self, last_moment: Deadline) -> Reply:
+        """The reply to the final dot. Raises OutcomeUnknown where none comes, or none that can be read."""
+        try:
+            reply = self._read_reply(last_moment)
+        except ConversationLost as loss:
+            raise OutcomeUnknown(loss.cause) from loss
+        if not (200 <= reply.code < 300 or 400 <= reply.code < 600):
+            raise OutcomeUnknown(f"answered the final dot with {reply}")
+        self._needs_reset = False
+        self.message_count += 1
+        self.used_at = self._clock()
+        return reply
+
+    def early_reply(self) -> Reply | None:
+        """A refusal that the server sent before it hung up in the middle of the content, if there is one."""
+        try:
+            reply = self._read_reply(Deadline.after(self._clock, _COURTESY_TIMEOUT))
+        except ConversationLost:
+            return None
+        return reply if reply.code >= 400 else None
+
+    def close(self) -> None:
+        """Part with QUIT, unless it went out already or nobody was there to hear it."""
+        if self._state is _State.READY and not self._has_quit:
+            with contextlib.suppress(ConversationLost):  # courtesy only
+                self._stream.write(_QUIT, Deadline.after(self._clock, _COURTESY_TIMEOUT))
+        self._stream.close()
+
+    def abort(self) -> None:
+        """Hang up: whatever transaction is open ends without a message."""
+        self._stream.close()
+
+    def _introduce(self, limit: Deadline) -> None:
+        """Everything up to sending EHLO, from whatever step was taken last."""
+        if self._state is _State.CONNECTING:
+            self._stream.finish_connecting(limit.within(self._timeouts.connect))
+            self._state = _State.CONNECTED
+        if self._state is _State.CONNECTED:
+            greeting = self._read_reply(limit.within(self._timeouts.greeting))
+            if greeting.code // 100 != 2:
+                raise ProtocolViolation(f"greeting {greeting}")
+            self._state = _State.GREETED
+        if self._state is _State.GREETED:
+            self._stream.write(b"EHLO " + self._hostname + b"\r\n", limit.within(self._timeouts.ehlo))
+            self._state = _State.INTRODUCED
+
+    def _begin(
+        self, client: Client, attributes: frozenset[bytes], mail: bytes, limit: Deadline
+    ) -> tuple[Reply, bool]:
+        """One attempt: MAIL's reply, and whether every XFORWARD line was taken."""
+        forward = xforward_lines(client, attributes)
+        reset = [b"RSET"] if self._needs_reset else []
+        replies = self._group([*reset, *forward, mail], limit.within(self._timeouts.mail))
+        if reset and replies[0].code // 100 != 2:
+            raise ProtocolViolation(f"RSET refused: {replies[0]}")
+        self._needs_reset = True
+        return replies[-1], all(reply.is_positive for reply in replies[len(reset) : -1])
+
+    def _group(self, lines: list[bytes], deadline: Deadline) -> list[Reply]:
+        if not self.capabilities.pipelining:
+            return [self._command(line, deadline) for line in lines]
+        self._stream.write(b"\r\n".join(lines) + b"\r\n", deadline)
+        return [self._read_reply(deadline) for _ in lines]
+
+    def _command(self, line: bytes, deadline: Deadline) -> Reply:
+        self._stream.write(line + b"\r\n", deadline)
+        return self._read_reply(deadline)
+
+    def _read_reply(self, deadline: Deadline) -> Reply:
+        while (reply := self._dialogue.next_reply()) is None:
+            self._dialogue.receive(self._stream.read(deadline))
+        return reply
+
+    def _bulk(self, spool: Spool, deadline: Deadline) -> None:
+        """Content that does not go out in one write with its dot: from the file, or cleaned on the way."""
+        if spool.is_clean:
+            self._stream.write_file(spool.fileno(), spool.content_bytes, deadline)
+            return
+        for piece in clean_wire_form(spool.content()):
+            if piece:
+                self._stream.write(piece, deadline)

@@ -1,0 +1,269 @@
+"""Upstream: a worker's leg to the after-filter servers; it lives as long as the worker.
+
+It picks a server, keeps a connection where that is wished, connects while the client is still talking, and
+carries one transaction at a time. A connection that turns out to be dead before DATA is replaced and the
+transaction so far is said again, without the client noticing: nothing has been handed over yet. After the
+final dot there is no second try, ever.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bqfilter.config.schema import Settings
+from bqfilter.errors import ConversationLost, PeerTimeout, UpstreamFailure
+from bqfilter.ledger import Ledger, Stage
+from bqfilter.log import Log
+from bqfilter.mail.envelope import Client
+from bqfilter.mail.spool import Spool
+from bqfilter.net.address import SocketAddress
+from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.stream import Stream
+from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities
+from bqfilter.smtp.replies import Reply
+from bqfilter.upstream.connection import Connection
+
+_RETRY_FIRST_AFTER = 60.0  # seconds until the first server of the list is tried first again
+
+Connect = Callable[[SocketAddress, Clock], Stream]
+
+
+@dataclass(slots=True)
+class _Said:
+    """The transaction so far, to be said again on another connection."""
+
+    client: Client
+    mail: bytes
+    recipients: list[bytes] = field(default_factory=list)
+    is_open: bool = False  # MAIL was accepted
+    is_replayed: bool = False
+
+
+class Upstream:
+    """The leg to `addresses`, in order of preference. One per worker."""
+
+    def __init__(
+        self, settings: Settings, addresses: Sequence[SocketAddress], hostname: bytes,
+        clock: Clock, connect: Connect, log: Log,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._addresses = addresses
+        self._hostname = hostname
+        self._clock = clock
+        self._connect = connect
+        self._log = log
+        self._connection: Connection | None = None
+        self._said: _Said | None = None
+        self._preferred = 0  # index of the server that worked last
+        self._preferred_at = clock()
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def peer(self) -> str:
+        """The address of the server in use, empty where there is none."""
+        return self._connection.peer if self._connection else ""
+
+    def prepare(self) -> None:
+        """Get on with connecting as far as nothing has to be waited for. Never raises: `begin` will tell."""
+        if self._said is not None:
+            return  # nothing to prepare in the middle of a transaction
+        try:
+            if self._connection is not None and self._connection.is_ready:
+                self._drop_if_stale(self._connection)
+            if self._connection is None:
+                self._connection = self._start(self._first())
+            self._connection.progress()
+        except ConversationLost:
+            self._hang_up()
+
+    def capabilities(self, limit: Deadline, ledger: Ledger) -> Capabilities:
+        """What the after-filter server can do, as of the last EHLO; the first time this waits for it.
+
+        Without a server there is nothing to announce: the client learns of the trouble with MAIL.
+        """
+        if self._capabilities is None:
+            try:
+                self._open(limit, ledger)
+            except UpstreamFailure:
+                return NO_CAPABILITIES
+        return self._capabilities or NO_CAPABILITIES
+
+    def begin(self, client: Client, mail: bytes, limit: Deadline, ledger: Ledger) -> Reply:
+        """Open a transaction with the client's MAIL line. Raises UpstreamFailure."""
+        said = self._said = _Said(client, mail)
+        reply = self._with_replay(lambda connection: connection.begin(client, mail, limit), limit, ledger)
+        said.is_open = reply.is_positive
+        return reply
+
+    def recipient(self, rcpt: bytes, limit: Deadline, ledger: Ledger) -> Reply:
+        """The client's RCPT line. Raises UpstreamFailure."""
+        said = self._open_transaction()
+        reply = self._with_replay(lambda connection: connection.recipient(rcpt, limit), limit, ledger)
+        if reply.is_positive:
+            said.recipients.append(rcpt)
+        return reply
+
+    def hand_over(
+        self, spool: Spool, go: Callable[[], None], handover: Deadline, last_moment: Deadline, ledger: Ledger
+    ) -> Reply:
+        """DATA, the content, the final dot, and the server's reply.
+
+        Raises UpstreamFailure while the message is certainly not delivered, OutcomeUnknown where that cannot
+        be told, and whatever `go` raises to call the hand-over off right before the dot.
+        """
+        reply = self._with_replay(lambda connection: connection.data(handover), handover, ledger)
+        connection = self._connection
+        if reply.code != 354 or connection is None:
+            return _unless_positive(reply, "DATA")
+        ledger.enter(Stage.HANDOVER, last_moment.at)
+        last = connection.message_count + 1 >= self._settings.upstream.max_messages_per_connection
+        try:
+            connection.content(spool, go, handover, last=last)
+        except ConversationLost as loss:
+            early = connection.early_reply()
+            if early is not None:
+                return early
+            raise UpstreamFailure(f"{connection.peer}: {loss.cause} while sending content") from loss
+        reply = connection.final_reply(last_moment)
+        self._said = None
+        return reply
+
+    def finish(self) -> None:
+        """The message is done with and answered: keep the connection or part with it."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._said is not None and connection.is_ready and self._keeps_connections:
+            self._said = None
+            return  # refused before DATA; RSET will precede the next message
+        if self._said is not None or connection.message_count >= self._max_messages:
+            self.close()
+
+    def abandon(self) -> None:
+        """Leave the open transaction without a message."""
+        self._said = None
+        self._hang_up()
+
+    def close(self) -> None:
+        """Part with the server politely."""
+        self._said = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close_if_idle(self) -> None:
+        """Give a kept connection back that has lain unused too long, or that the server has closed."""
+        if self._connection is not None and self._said is None:
+            self._drop_if_stale(self._connection)
+
+    @property
+    def _max_messages(self) -> int:
+        return self._settings.upstream.max_messages_per_connection
+
+    @property
+    def _keeps_connections(self) -> bool:
+        return self._max_messages > 1
+
+    def _open_transaction(self) -> _Said:
+        if self._said is None:
+            raise UpstreamFailure("no transaction is open")
+        return self._said
+
+    def _with_replay(self, step: Callable[[Connection], Reply], limit: Deadline, ledger: Ledger) -> Reply:
+        """Take one step of the transaction; on a connection that proves dead, say it all again, once.
+
+        A server that is merely silent is not dead: waiting for it a second time would cost the client twice.
+        """
+        said = self._open_transaction()
+        connection = self._open(limit, ledger)
+        may_retry = not said.is_replayed and (said.is_open or connection.is_kept)
+        ledger.enter(Stage.UPSTREAM_WAIT, limit.at)
+        try:
+            reply = step(connection)
+            if reply.code != 421 or not may_retry:
+                return reply
+            cause = str(reply)
+        except ConversationLost as loss:
+            cause = loss.cause
+            if not may_retry or isinstance(loss, PeerTimeout):
+                raise self._failed(cause) from loss
+        self._log.info("upstream connection replaced", upstream=self.peer, cause=cause)
+        self._hang_up()
+        said.is_replayed = True
+        if said.is_open:
+            self._say_again(said, limit, ledger)
+        return self._with_replay(step, limit, ledger)
+
+    def _say_again(self, said: _Said, limit: Deadline, ledger: Ledger) -> None:
+        """MAIL and the recipients once more; each was accepted before and has to be accepted again."""
+        connection = self._open(limit, ledger)
+        ledger.enter(Stage.UPSTREAM_WAIT, limit.at)
+        try:
+            replies = [connection.begin(said.client, said.mail, limit)]
+            replies += [connection.recipient(line, limit) for line in said.recipients]
+        except ConversationLost as loss:
+            raise self._failed(loss.cause) from loss
+        for reply in replies:
+            if reply.code // 100 != 2:
+                raise self._failed(f"a command accepted before was answered {reply}")
+
+    def _failed(self, cause: str) -> UpstreamFailure:
+        peer = self.peer
+        self._hang_up()
+        return UpstreamFailure(f"{peer}: {cause}" if peer else cause)
+
+    def _open(self, limit: Deadline, ledger: Ledger) -> Connection:
+        """The connection, introduced; the servers of the list are tried in turn. Raises UpstreamFailure."""
+        if self._connection is not None and self._connection.is_ready:
+            return self._connection
+        ledger.enter(Stage.UPSTREAM_CONNECT, limit.at)
+        causes = []
+        order = self._order()
+        for index in order:
+            try:
+                return self._open_one(index, limit)
+            except ConversationLost as loss:
+                causes.append(f"{self._addresses[index]}: {loss.cause}")
+                self._hang_up()
+                if limit.has_passed:
+                    break
+        raise UpstreamFailure("; ".join(causes))
+
+    def _open_one(self, index: int, limit: Deadline) -> Connection:
+        if self._connection is None:
+            self._connection = self._start(index)
+        self._connection.open(limit)
+        self._capabilities = self._connection.capabilities
+        if index != self._preferred:
+            self._log.warning("after-filter server changed", upstream=self._connection.peer)
+            self._preferred, self._preferred_at = index, self._clock()
+        return self._connection
+
+    def _first(self) -> int:
+        """The server to try first: the one that worked last, and from time to time the first of the list."""
+        if self._preferred and self._clock() - self._preferred_at > _RETRY_FIRST_AFTER:
+            self._preferred, self._preferred_at = 0, self._clock()
+        return self._preferred
+
+    def _order(self) -> list[int]:
+        first = self._preferred if self._connection is not None else self._first()
+        return [first, *(index for index in range(len(self._addresses)) if index != first)]
+
+    def _start(self, index: int) -> Connection:
+        stream = self._connect(self._addresses[index], self._clock)
+        return Connection(stream, self._settings.timeouts, self._hostname, self._clock)
+
+    def _drop_if_stale(self, connection: Connection) -> None:
+        if connection.has_gone_stale(self._settings.upstream.idle_timeout):
+            self.close()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+
+def _unless_positive(reply: Reply, verb: str) -> Reply:
+    """A refusal as it is; a positive reply that is not 354 cannot be relayed."""
+    if reply.is_positive:
+        raise UpstreamFailure(f"answered {verb} with {reply}")
+    return reply

@@ -1,0 +1,178 @@
+"""bqfilterd as a program of its own: started from a table of settings, watched through its log, ended by its pid.
+
+A started program is ready for connections, or starting it fails with what it wrote. Nothing here waits for
+a fixed time: every wait polls a condition and fails, with the log, when the limit has passed. The stderr of
+the program goes to a file, because a pipe nobody empties would stop it. Only the one process started here
+is ever signalled, by its pid.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "bqfilter")
+REPOSITORY = Path(__file__).resolve().parents[2]
+POLL_INTERVAL = 0.02
+
+Settings = Mapping[str, Any]
+T = TypeVar("T")
+
+
+def eventually(condition: Callable[[], T], what: str, limit: float = 30.0) -> T:
+    """Poll until `condition` gives something true, and return that; what it gave last is in the failure."""
+    end = time.monotonic() + limit
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {limit:g} s: {what} (last seen: {found!r})")
+        time.sleep(POLL_INTERVAL)
+    return found
+
+
+@contextlib.contextmanager
+def short_directory(prefix: str) -> Iterator[Path]:
+    """A directory whose path leaves room for unix sockets (108 bytes) and that unprivileged users may enter."""
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # pytest's own ones are long, and root's alone
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def toml(settings: Settings) -> str:
+    """Settings as TOML: a mapping is a table, a list of mappings is an array of tables."""
+    blocks: list[str] = []
+    for name, value in settings.items():
+        tables = value if isinstance(value, list) else [value]
+        header = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+        blocks += ["\n".join([header, *(f"{key} = {_value(v)}" for key, v in t.items())]) for t in tables]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return str(value) if isinstance(value, int) else '"' + str(value).replace("\\", "\\\\") + '"'
+
+
+@dataclass(slots=True)
+class Bqfilterd:
+    """A running `bqfilterd serve`."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def config_path(self) -> Path:
+        return self.directory / "bqfilterd.toml"
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "log"
+
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def results(self) -> list[str]:
+        """The verdict word of every message logged so far."""
+        return re.findall(r"\bresult=(\S+)", self.log())
+
+    def queue_ids(self) -> list[str]:
+        """The after-filter queue ids of every message logged so far."""
+        return re.findall(r"\bqueued_as=\"?(\w+)", self.log())
+
+    def trouble(self) -> list[str]:
+        """The lines that a quiet run must not have."""
+        return [line for line in self.log().splitlines() if re.search(r"(?i)\b(error|critical|traceback)\b", line)]
+
+    def wait_for_log(self, pattern: str, limit: float = 30.0) -> re.Match[str]:
+        try:
+            return eventually(lambda: re.search(pattern, self.log()), f"{pattern!r} in the log", limit)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{self.log()}") from None
+
+    def workers(self) -> set[int]:
+        """The pids of the workers: children of the master that say so in their title."""
+        return {pid for pid in _children(self.process.pid) if b"worker" in _title(pid)}
+
+    def configure(self, settings: Settings) -> None:
+        """Write new settings; they count from the next reload on."""
+        self.config_path.write_text(toml(settings), encoding="utf-8")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, limit: float = 30.0) -> int:
+        """SIGTERM and wait; a program that does not end in time is killed and fails the test."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"not ended {limit:g} s after SIGTERM:\n{self.log()}") from None
+
+    def kill(self) -> None:
+        """End the master and every child at once, whatever state they are in; the master first, it replaces them."""
+        family = [self.process.pid, *_children(self.process.pid)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def start_bqfilterd(directory: Path, settings: Settings) -> Bqfilterd:
+    """Start it with these settings and return once it has said that the pool accepts connections."""
+    directory.mkdir(exist_ok=True)
+    config = directory / "bqfilterd.toml"
+    config.write_text(toml(settings), encoding="utf-8")
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=REPOSITORY,
+        )
+    program = Bqfilterd(directory, process)
+    _wait_until_ready(program)
+    return program
+
+
+def _wait_until_ready(program: Bqfilterd) -> None:
+    def ready_or_ended() -> bool:
+        return bool(re.search(r"\bready\b", program.log())) or program.process.poll() is not None
+
+    try:
+        eventually(ready_or_ended, "bqfilterd says that it is ready")
+    except AssertionError:
+        program.kill()
+        raise
+    if program.process.poll() is not None:
+        raise AssertionError(f"ended with {program.process.returncode} instead of serving:\n{program.log()}")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

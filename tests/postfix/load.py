@@ -1,0 +1,64 @@
+"""Many messages at once by Postfix's smtp-source, and whether each of them was delivered exactly once.
+
+smtp-source ends with an error at the first reply that is not positive, so a run that ends well has seen no
+4xx and no refused connection. How many messages a run has is in BQFILTER_TEST_MESSAGES, 1000 without it.
+"""
+
+import os
+import re
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+
+from tests.doubles.programs import eventually
+
+from .postfix_instance import MaillogView, PostfixInstance, fresh_address
+
+MESSAGES = int(os.environ.get("BQFILTER_TEST_MESSAGES", "1000"))
+LIMIT = 60.0 + MESSAGES / 20
+
+
+@dataclass(slots=True)
+class Load:
+    """A run of smtp-source; every message has a recipient of its own: a number before the common address."""
+
+    process: subprocess.Popen[bytes]
+    recipient: str
+    messages: int
+
+    def wait(self) -> None:
+        output, _ = self.process.communicate(timeout=LIMIT)
+        assert (self.process.returncode, output) == (0, b"")
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+
+def start_load(address: tuple[str, int], *options: str, messages: int = MESSAGES, sessions: int = 20) -> Load:
+    """Begin to send; `options` are smtp-source's own."""
+    recipient = fresh_address("x", "elsewhere.example")
+    command = ["smtp-source", "-N", "-m", str(messages), "-s", str(min(sessions, messages)), *options]
+    process = subprocess.Popen(
+        [*command, "-f", "load@remote.example", "-t", recipient, "{}:{}".format(*address)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return Load(process, recipient, messages)
+
+
+def delivered_once(postfix: PostfixInstance, maillog: MaillogView, load: Load) -> set[str]:
+    """Assert it for every message of the load; the queue ids under which they were delivered."""
+    postfix.settle(LIMIT)
+    found = eventually(lambda: _deliveries(maillog, load), f"{load.messages} deliveries in the maillog", LIMIT)
+    assert set(Counter(recipient for _, recipient in found).values()) == {1}
+    assert len(found) == load.messages
+    queue_ids = {queue_id for queue_id, _ in found}
+    assert len(queue_ids) == load.messages
+    return queue_ids
+
+
+def _deliveries(maillog: MaillogView, load: Load) -> list[tuple[str, str]] | None:
+    delivery = rf"postfix/discard\S+: (\w+): to=<(\d+{re.escape(load.recipient)})>, .*status=sent"
+    found = [(match[1], match[2]) for match in maillog.matches(delivery)]
+    return found if len(found) >= load.messages else None

@@ -1,0 +1,100 @@
+"""One message in, one message out: no line ending makes the after-filter server see a second message.
+
+Postfix as an after-filter server ends content at more than CRLF.CRLF when its client is exempt, and the filter
+always is. A filter that copies bytes would let a remote client put a message of its own behind such an ending.
+"""
+
+import pytest
+
+from .conftest import Filters
+from .postfix_instance import PostfixInstance, fresh_address
+from .smtp_client import SmtpClient
+
+ENDINGS = [
+    b"\n.\n",
+    b"\r\n.\n",
+    b"\n.\r\n",
+    b"\r.\r",
+    b"\r.\r\n",
+    b"\r\n.\r",
+    b"\n.\r",
+    b"\r.\n",
+    b"\r\n.\r\r\n",
+    b"\n.\r\r\n",
+    b"\r\r\n.\r\r\n",
+    b"\r\n.\r\r\r\n",
+    b"\r\n\r.\r\n",
+    b"\r\n.\x00\r\n",
+    b"\r\n\x00.\r\n",
+    b"\n\n.\n\n",
+]
+
+AFTER = ["after", "after-exempting"]
+
+
+class Attack:
+    """A message, an ending, and what would be a transaction if the ending were one."""
+
+    def __init__(self, ending: bytes) -> None:
+        self.ending = ending
+        self.outer = fresh_address("outer")
+        self.hidden = fresh_address("hidden")
+
+    def content(self) -> bytes:
+        hidden = b"MAIL FROM:<boss@remote.example>\r\nRCPT TO:<%s>\r\nDATA\r\n" % self.hidden.encode()
+        return b"Subject: outer\r\n\r\nbefore" + self.ending + hidden + b"Subject: hidden\r\n\r\ngotcha\r\n"
+
+    def run(self, server: tuple[str, int]) -> bytes:
+        """The whole attack in one piece; all the replies to it."""
+        with SmtpClient(server) as client:
+            client.begin("a@remote.example", [self.outer])
+            client.send(self.content() + b".\r\nQUIT\r\n")
+            return client.received_until_closed()
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_the_after_filter_server_alone_is_fooled(postfix: PostfixInstance, after: str) -> None:
+    """Otherwise the tests below would show nothing."""
+    attacks = [Attack(b"\n.\n"), Attack(b"\r\n.\r\r\n")]
+    for attack in attacks:
+        attack.run(postfix.at(after))
+    postfix.settle()
+    assert [len(postfix.inbox.messages(attack.hidden)) for attack in attacks] == [1, 1]
+
+
+@pytest.mark.parametrize("upstream", [1, 100], ids=["a connection each", "kept"])
+@pytest.mark.parametrize("after", AFTER)
+def test_nothing_is_smuggled_through_bqfilterd(
+    postfix: PostfixInstance, filters: Filters, after: str, upstream: int
+) -> None:
+    filters.start(after, upstream={"max_messages_per_connection": upstream})
+    one_message_each(postfix, "filter", ENDINGS)
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_nothing_is_smuggled_from_a_remote_client(
+    postfix: PostfixInstance, filters: Filters, mode: str, after: str
+) -> None:
+    """A before-filter server that insists on CRLF.CRLF hands the other endings on as content."""
+    filters.start(after, upstream={"max_messages_per_connection": 100})
+    one_message_each(postfix, f"strict{mode}", ENDINGS)
+
+
+def one_message_each(postfix: PostfixInstance, server: str, endings: list[bytes]) -> None:
+    attacks = [Attack(ending) for ending in endings]
+    accepted = {attack.ending: attack.run(postfix.at(server)).count(b"250 2.0.0 Ok: queued as") for attack in attacks}
+    postfix.settle()
+    assert {a.ending for a in attacks if postfix.inbox.messages(a.hidden)} == set()
+    assert accepted == dict.fromkeys(endings, 1)
+    assert {a.ending: len(postfix.inbox.messages(a.outer)) for a in attacks} == dict.fromkeys(endings, 1)
+
+
+def test_the_true_end_is_seen_however_it_is_cut(postfix: PostfixInstance, filters: Filters) -> None:
+    bqfilterd = filters.start(pool={"workers": 1})
+    with SmtpClient(postfix.at("filter")) as client:
+        for number in range(6):
+            client.begin("a@remote.example", [fresh_address()])
+            ending = b"\r\n.\r\n"
+            client.send(b"Subject: cut\r\n\r\nx" + ending[:number], *(bytes([byte]) for byte in ending[number:]))
+            assert client.reply().startswith(b"250 2.0.0 ")
+    assert bqfilterd.results() == ["accepted"] * 6
