@@ -3,6 +3,7 @@
 import click
 
 from bqfilter import __version__
+from bqfilter.cli.check import check
 from bqfilter.cli.config import show_config
 from bqfilter.cli.serve import serve
 
@@ -14,4 +15,5 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(check)
 main.add_command(show_config)

@@ -29,7 +29,9 @@ from bqfilter.net.listeners import Listener
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
+    bound_address,
     find_identity,
+    hostname_of,
     make_runtime_directory,
     open_listeners,
     refuse_loop,
@@ -63,8 +65,8 @@ class Master:
         inherited = systemd.inherited_sockets()
         self._inherited = {sock.fileno() for sock in inherited}
         self._listeners: list[Listener] = open_listeners(settings, inherited)
-        refuse_loop(self._listeners, self._upstream)
-        self._hostname = _hostname(settings)
+        refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
+        self._hostname = hostname_of(settings)
         self._scoreboard = self._open_scoreboard()
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
         self._lifeline = os.pipe()
@@ -90,7 +92,7 @@ class Master:
             self._supervise(time.monotonic())
             if self._drains_until is not None and not self._roster.children:
                 break
-            poll.poll((_TICK if self._is_settled() else _BUSY_TICK) * 1000)
+            poll.poll((_BUSY_TICK if self._is_anybody_starting() else _TICK) * 1000)
             self._read_reports()
             for number in self._signals.take():
                 self._act_on(number)
@@ -107,12 +109,13 @@ class Master:
             self._insist(now)
             return
         self._forgive()
+        self._roster.grant_retirements()
         for _ in range(self._roster.missing_count(now)):
             if not self._fork(now):
                 break
         for child in self._roster.surplus():
             self._retire(child)
-        if not self._is_ready and self._is_settled():
+        if not self._is_ready and self._is_complete():
             self._announce_ready()
 
     def _act_on(self, number: signal.Signals) -> None:
@@ -235,7 +238,7 @@ class Master:
     def _on_share_done(self, slot_index: int) -> None:
         for child in self._roster.children.values():
             if child.slot == slot_index:
-                child.wants_to_retire = True
+                child.has_done_share = True
 
     def _reload(self) -> None:
         """New settings for new workers; with bad ones everything stays as it is."""
@@ -245,7 +248,7 @@ class Master:
         try:
             settings = self._load()
             upstream = upstream_addresses(settings)
-            refuse_loop(self._listeners, upstream)
+            refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = open_log(settings.log.target, settings.log.format)
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
@@ -254,7 +257,7 @@ class Master:
         for key in not_reloadable_changes(self._settings, settings):
             self._log.warning("key takes effect after a restart only", key=key)
         self._settings, self._upstream, self._log = settings, upstream, log
-        self._hostname = _hostname(settings)
+        self._hostname = hostname_of(settings)
         self._take_allow_lists()
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
@@ -295,14 +298,21 @@ class Master:
             child.is_leaving = True
             _kill(child.pid, number)
 
-    def _is_settled(self) -> bool:
-        """Nobody is starting or leaving: the pool is as it should be."""
-        up = sum(1 for child in self._roster.children.values() if child.is_up and not child.is_leaving)
-        return self._drains_until is None and up == self._roster.size == len(self._roster.children)
+    def _is_anybody_starting(self) -> bool:
+        """A worker that comes up says so in the scoreboard only, so the loop has to look for it."""
+        return any(not child.is_up for child in self._roster.children.values())
+
+    def _is_complete(self) -> bool:
+        """As many workers as wanted are up with the present settings, whoever else is still finishing."""
+        generation = self._roster.generation
+        up = sum(
+            1 for child in self._roster.children.values() if child.is_up and child.generation == generation
+        )
+        return up >= self._roster.size
 
     def _announce_ready(self) -> None:
         self._is_ready = True
-        endpoints = ",".join(_place_of(listener) for listener in self._listeners)
+        endpoints = ",".join(str(bound_address(listener)) for listener in self._listeners)
         self._log.info(
             "ready", workers=self._roster.size, listen=endpoints, generation=self._roster.generation
         )
@@ -333,16 +343,6 @@ class Master:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 self._log.warning("cannot remove", path=str(path), cause=error.strerror)
-
-
-def _hostname(settings: Settings) -> bytes:
-    name = settings.runtime.hostname or socket.gethostname()
-    return name.encode("ascii", "replace").replace(b" ", b"?")
-
-
-def _place_of(listener: Listener) -> str:
-    """Where it really listens: with port 0 the kernel has chosen one."""
-    return str(SocketAddress(listener.socket.family, listener.socket.getsockname()))
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -24,7 +24,8 @@ class Child:
     generation: int
     forked_at: float
     is_up: bool = False  # it has been seen serving
-    wants_to_retire: bool = False  # it has done its share
+    has_done_share: bool = False  # it has asked for a successor
+    is_retiring: bool = False  # its successor is on the way
     is_leaving: bool = False  # it has been told to finish
     was_killed: bool = False  # by us, for outliving every limit
 
@@ -67,16 +68,16 @@ class Roster:
         """How many workers to fork now: to replace the dead, the retiring and those of an old generation."""
         if now < self.throttle.closed_until:
             return 0
-        staying = sum(1 for child in self._present() if not child.wants_to_retire)
+        staying = sum(1 for child in self._present() if not child.is_retiring)
         return max(self.size - staying, 0)
 
     def surplus(self) -> list[Child]:
         """Children to be told to leave now: they are too many, or have successors that are up."""
-        up = [child for child in self._present() if child.is_up and not child.wants_to_retire]
+        up = [child for child in self._present() if child.is_up and not child.is_retiring]
         replaceable = [
             child
             for child in self.children.values()
-            if not child.is_leaving and (child.generation != self.generation or child.wants_to_retire)
+            if not child.is_leaving and (child.generation != self.generation or child.is_retiring)
         ]
         # Each one that goes needs one that is up in its place.
         serving = len(up) + len(replaceable)
@@ -93,10 +94,15 @@ class Roster:
             return self.throttle.on_early_death(now)
         return 0.0
 
-    def retirement_is_open(self) -> bool:
-        """Recycling is staggered: at most a tenth of the pool is being replaced at a time."""
-        retiring = sum(1 for child in self.children.values() if child.wants_to_retire)
-        return retiring < max(self.size // 10, 1)
+    def grant_retirements(self) -> None:
+        """Recycling is staggered: at most a tenth of the pool, and at least one, is replaced at a time."""
+        retiring = sum(1 for child in self.children.values() if child.is_retiring)
+        for child in self._present():
+            if retiring >= max(self.size // 10, 1):
+                return
+            if child.has_done_share and not child.is_retiring:
+                child.is_retiring = True
+                retiring += 1
 
     def _present(self) -> list[Child]:
         """Workers of the present generation that have not been told to leave."""

@@ -73,7 +73,7 @@ def open_listeners(settings: Settings, inherited: Sequence[socket.socket]) -> li
     listeners = []
     for listen in settings.listen:
         allow = AllowList(listen.networks)
-        for address in _resolved("listen.endpoint", listen.endpoint):
+        for address in listen_addresses(listen):
             sock = spare.pop(str(address), None)
             sock = adopt(sock, listen.backlog) if sock else _bind(listen, address)
             listeners.append(Listener(sock, listen.endpoint, allow))
@@ -82,10 +82,25 @@ def open_listeners(settings: Settings, inherited: Sequence[socket.socket]) -> li
     return listeners
 
 
-def refuse_loop(listeners: Sequence[Listener], upstream: Sequence[SocketAddress]) -> None:
+def hostname_of(settings: Settings) -> bytes:
+    """Our name in the greeting and in EHLO."""
+    name = settings.runtime.hostname or socket.gethostname()
+    return name.encode("ascii", "replace").replace(b" ", b"?")
+
+
+def listen_addresses(listen: ListenSettings) -> tuple[SocketAddress, ...]:
+    """Where a [[listen]] table listens."""
+    return _resolved("listen.endpoint", listen.endpoint)
+
+
+def bound_address(listener: Listener) -> SocketAddress:
+    """Where it really listens: with port 0 the kernel has chosen one."""
+    return SocketAddress(listener.socket.family, listener.socket.getsockname())
+
+
+def refuse_loop(listening: Sequence[SocketAddress], upstream: Sequence[SocketAddress]) -> None:
     """A listener that is also the after-filter server would take every message in a circle."""
-    for listener in listeners:
-        own = listener.socket.getsockname()
+    for own in listening:
         for address in upstream:
             if _same_place(own, address):
                 raise ConfigError(
@@ -110,14 +125,11 @@ def _name_of(sock: socket.socket) -> str:
     return str(SocketAddress(sock.family, sock.getsockname()))
 
 
-def _same_place(own: object, address: SocketAddress) -> bool:
-    if address.family == socket.AF_UNIX or not isinstance(own, tuple):
-        return own == address.sockaddr
-    host, port = own[0], own[1]
-    theirs = address.sockaddr
-    if port != theirs[1]:
-        return False
-    return host == theirs[0] or (host in _WILDCARDS and _is_local(address))
+def _same_place(own: SocketAddress, address: SocketAddress) -> bool:
+    if own.sockaddr == address.sockaddr or own.family == socket.AF_UNIX or address.family == socket.AF_UNIX:
+        return own.sockaddr == address.sockaddr
+    is_same_port = own.sockaddr[1] == address.sockaddr[1]
+    return is_same_port and own.sockaddr[0] in _WILDCARDS and _is_local(address)
 
 
 def _is_local(address: SocketAddress) -> bool:

@@ -75,6 +75,7 @@ def parse_capabilities(ehlo_reply: Reply) -> Capabilities:
     keywords = {}
     for line in ehlo_reply.lines[1:]:
         keyword, _, parameters = line.strip().partition(b" ")
-        keywords[keyword.upper()] = parameters.strip()
+        if keyword:
+            keywords[keyword.upper()] = parameters.strip()
     names = frozenset(keywords.get(b"XFORWARD", b"").upper().split())
     return Capabilities(keywords, names & grammar.XFORWARD_VALUES.keys())

@@ -232,11 +232,21 @@ class Upstream:
         if self._connection is None:
             self._connection = self._start(index)
         self._connection.open(limit)
-        self._capabilities = self._connection.capabilities
+        self._learn(self._connection.capabilities)
         if index != self._preferred:
             self._log.warning("after-filter server changed", upstream=self._connection.peer)
             self._preferred, self._preferred_at = index, self._clock()
         return self._connection
+
+    def _learn(self, capabilities: Capabilities) -> None:
+        """Remember what was announced; a server that hears nothing of the client is worth a line, once."""
+        if not capabilities.xforward and (self._capabilities is None or self._capabilities.xforward):
+            self._log.warning(
+                "after-filter server announces no XFORWARD: it takes every message for one of this host",
+                upstream=self.peer,
+                remedy="set smtpd_authorized_xforward_hosts there",
+            )
+        self._capabilities = capabilities
 
     def _first(self) -> int:
         """The server to try first: the one that worked last, and from time to time the first of the list."""

@@ -1,0 +1,128 @@
+"""Inspection: what can be known about a configuration without serving with it.
+
+Looks, and changes nothing: no socket is bound and no directory made. Each finding says whether it is well,
+and where it is not, what to do.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bqfilter.config import Settings
+from bqfilter.errors import ConfigError
+from bqfilter.pool.startup import (
+    find_identity,
+    hostname_of,
+    listen_addresses,
+    refuse_loop,
+    upstream_addresses,
+)
+from bqfilter.smtp.ehlo import withheld
+from bqfilter.upstream.probe import Probe, probe
+
+_SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+
+# What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
+_BEFORE_FILTER_KEYWORDS = frozenset({b"SIZE", b"8BITMIME", b"DSN", b"SMTPUTF8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `subject` names it, `is_well` tells whether mail can flow by it."""
+
+    is_well: bool
+    subject: str
+    text: str
+
+
+def inspect(settings: Settings) -> Iterator[Finding]:
+    """Everything there is to say, in the order in which a message meets it."""
+    yield from _listeners(settings)
+    yield from _account(settings)
+    yield from _spool(settings)
+    try:
+        addresses = upstream_addresses(settings)
+    except ConfigError as error:
+        yield Finding(False, "upstream", str(error))
+        return
+    for address in addresses:
+        yield from _upstream(probe(address, settings.timeouts, hostname_of(settings), time.monotonic))
+
+
+def _listeners(settings: Settings) -> Iterator[Finding]:
+    try:
+        addresses = [address for listen in settings.listen for address in listen_addresses(listen)]
+        refuse_loop(addresses, upstream_addresses(settings))
+    except ConfigError as error:
+        yield Finding(False, "listen", str(error))
+        return
+    yield Finding(True, "listen", ", ".join(str(address) for address in addresses))
+    yield from _backlogs(settings)
+
+
+def _backlogs(settings: Settings) -> Iterator[Finding]:
+    try:
+        limit = int(_SOMAXCONN.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return
+    for listen in settings.listen:
+        if listen.backlog > limit:
+            yield Finding(
+                False,
+                "listen",
+                f"{listen.endpoint}: the kernel cuts backlog {listen.backlog} to {limit}: "
+                f"sysctl -w net.core.somaxconn={listen.backlog}",
+            )
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    try:
+        identity = find_identity(settings.runtime.user)
+    except ConfigError as error:
+        yield Finding(False, "account", str(error))
+        return
+    yield Finding(
+        True, "account", f"workers run as {identity.name}" if identity else "not root: stays as it is"
+    )
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    directory = settings.spool.directory
+    if not Path(directory).is_dir():
+        yield Finding(False, "spool", f"{directory} is not a directory: large messages would be answered 451")
+        return
+    room = os.statvfs(directory)
+    free = room.f_bavail * room.f_frsize // (1 << 20)
+    yield Finding(True, "spool", f"{directory}, {free} MiB free")
+
+
+def _upstream(found: Probe) -> Iterator[Finding]:
+    if found.failure:
+        yield Finding(False, "upstream", f"{found.address}: {found.failure}")
+        return
+    keywords = found.capabilities.keywords
+    shown = ", ".join(_shown(keyword, parameters) for keyword, parameters in keywords.items())
+    yield Finding(True, "upstream", f"{found.address} announces {shown or 'nothing'}")
+    if not found.capabilities.xforward:
+        yield Finding(
+            False,
+            "upstream",
+            f"{found.address} announces no XFORWARD, so it takes us for the client in log and header: "
+            "set smtpd_authorized_xforward_hosts there",
+        )
+    missing = withheld(_BEFORE_FILTER_KEYWORDS, found.capabilities)
+    if missing:
+        names = ", ".join(keyword.decode("ascii").lower() for keyword in missing)
+        yield Finding(
+            False,
+            "upstream",
+            f"{found.address} does not understand all that the before-filter Postfix announces; set there: "
+            f"smtpd_discard_ehlo_keywords = {names}",
+        )
+
+
+def _shown(keyword: bytes, parameters: bytes) -> str:
+    words = keyword + b" " + parameters if parameters else keyword
+    return words.decode("ascii", "backslashreplace")
