@@ -22,8 +22,10 @@ class Stage(IntEnum):
     UPSTREAM_CONNECT = 5  # after-filter server: connection, greeting, EHLO
     UPSTREAM_WAIT = 6  # after-filter server: replies to XFORWARD, MAIL and RCPT
     HANDOVER = 7  # after-filter server: DATA, content, final reply
-    REPLY = 8  # client: takes our reply
 
+
+STAGES = tuple(Stage)
+STAGE_NAMES = tuple(stage.name.lower() for stage in STAGES)
 
 Report = Callable[[Stage, float, float], None]
 """Called with the stage entered, the instant, and the instant by which it must be left."""
@@ -37,7 +39,7 @@ class Ledger:
     def __init__(self, clock: Clock, report: Report) -> None:
         self._clock = clock
         self._report = report
-        self._spent = [0.0] * len(Stage)
+        self._spent = [0.0] * len(STAGES)
         self._since = clock()
         self.stage = Stage.IDLE
 
@@ -54,6 +56,5 @@ class Ledger:
         now = self._clock()
         self._spent[self.stage] += now - self._since
         self._since = now
-        spent = {stage: self._spent[stage] for stage in Stage if self._spent[stage] > 0}
-        self._spent = [0.0] * len(Stage)
-        return spent
+        spent, self._spent = self._spent, [0.0] * len(STAGES)
+        return {stage: seconds for stage, seconds in zip(STAGES, spent, strict=True) if seconds > 0}

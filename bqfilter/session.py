@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from bqfilter.budget import Budget
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConversationLost, PeerTimeout
-from bqfilter.ledger import Ledger, Stage
+from bqfilter.ledger import STAGE_NAMES, Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.headers import message_id
@@ -38,6 +38,7 @@ _STAGES = {
     Phase.BODY: Stage.DATA,
 }
 _FAREWELLS = frozenset({"END-OF-MESSAGE", "QUIT", "RSET"})  # after these nobody is left without an answer
+_INTRODUCTIONS = frozenset({"EHLO", "HELO", "XFORWARD"})  # a message is to be expected
 _WRITE_TIMEOUT = 5.0  # seconds for a reply, which is small enough for any socket buffer
 _LOGGED_RECIPIENTS = 5  # the others are counted
 _HEAD_BYTES = 16384  # where the Message-ID is looked for
@@ -130,6 +131,7 @@ class Session:
             self._on_internal_error()
         finally:
             self._client.close()
+            self._upstream.end_session()
 
     def drain(self) -> None:
         """Come to an end soon: finish a message that has begun, begin no other. From a signal handler."""
@@ -150,7 +152,7 @@ class Session:
         self._flush()
         if self._has_finished:
             return commands.Quit()
-        if self.phase is not Phase.CONNECTED:
+        if self._after in _INTRODUCTIONS:
             self._upstream.prepare()
         patience = self._wait_for_client()
         while command is None:
@@ -373,7 +375,7 @@ def _recipients(envelope: Envelope) -> bytes:
 def _milliseconds(ledger: Ledger) -> str:
     """Milliseconds per stage and in all, for example "greeting:0.4,data:12.0,total:12.4"."""
     spent = ledger.take()
-    words = [f"{stage.name.lower()}:{seconds * 1000:.1f}" for stage, seconds in spent.items()]
+    words = [f"{STAGE_NAMES[stage]}:{seconds * 1000:.1f}" for stage, seconds in spent.items()]
     return ",".join([*words, f"total:{sum(spent.values()) * 1000:.1f}"])
 
 

@@ -58,6 +58,10 @@ class Listener:
             sock, address = self.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # shut down by the master: nobody will come any more
+                return None
+            raise
         if self.socket.family == socket.AF_UNIX:
             return Accepted(sock, str(self.endpoint), "", None, _peek_says_closed(sock))
         host = str(address[0])

@@ -41,6 +41,18 @@ _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass w
 _CONTENT_BUFFER_BYTES = 65536
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
 
+# What `ps` shows: one word for a stage and its replies from behind, which alternate with every RCPT.
+_TITLES = {
+    Stage.IDLE: "idle",
+    Stage.GREETING: "greeting",
+    Stage.ENVELOPE: "envelope",
+    Stage.DATA: "data",
+    Stage.FILTER: "filter",
+    Stage.UPSTREAM_CONNECT: "envelope",
+    Stage.UPSTREAM_WAIT: "envelope",
+    Stage.HANDOVER: "handover",
+}
+
 _WORDS = {
     Result.ACCEPTED: Word.ACCEPTED,
     Result.REJECTED: Word.REJECTED,
@@ -86,6 +98,7 @@ class Worker:
         self._went_idle = True
         self._turn = 0  # which listener is asked first, in rotation
         self._peer = ""
+        self._activity = ""
         self._around = Surroundings(
             settings,
             assignment.hostname,
@@ -148,7 +161,8 @@ class Worker:
     def _go_idle(self) -> None:
         self._went_idle = True
         self._slot.wait()
-        setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} idle")
+        self._peer = ""
+        self._entitle("idle")
 
     def _serve_next(self) -> bool:
         """Hold one session if a connection waits; False where none does.
@@ -178,7 +192,7 @@ class Worker:
     def _serve(self, listener: Listener, accepted: Accepted) -> None:
         self._slot.begin(self._clock(), accepted.waited, not self._went_idle)
         self._went_idle = False
-        self._peer = accepted.peer
+        self._peer, self._activity = accepted.peer, ""
         stream = Stream(accepted.socket, accepted.peer, self._clock)
         if accepted.is_abandoned:
             self._slot.count(Word.ABANDONED)
@@ -222,7 +236,13 @@ class Worker:
 
     def _report(self, stage: Stage, now: float, until: float) -> None:
         self._slot.enter(stage, now, until)
-        setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} {stage.name.lower()} {self._peer}")
+        self._entitle(_TITLES[stage])
+
+    def _entitle(self, activity: str) -> None:
+        """Say in `ps` what we do. Setting a title costs a system call, so only what changed is said."""
+        if activity != self._activity:
+            self._activity = activity
+            setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} {activity} {self._peer}")
 
     def _count(self, result: Result) -> None:
         self._slot.count(_WORDS[result])

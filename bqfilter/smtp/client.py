@@ -4,7 +4,9 @@ A reply counts only if it is well-formed: 2xx to 5xx, the same code on every lin
 else raises `ProtocolViolation`; guessing what a garbled server meant is how mail gets lost.
 """
 
+from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bqfilter.errors import ProtocolViolation
 from bqfilter.smtp import grammar
@@ -13,24 +15,41 @@ from bqfilter.smtp.replies import Reply
 
 MAX_REPLY_LINE_BYTES = 4096  # eight times RFC 5321's 512; Postfix never sends more than 2048
 MAX_REPLY_LINES = 200  # an EHLO reply has about a dozen
+_REMEMBERED_BYTES = 1024  # longer segments are not worth the memory
 
 
 class ClientDialogue:
-    """Reads replies; what is sent needs no state."""
+    """Reads replies; what is sent needs no state.
 
-    __slots__ = ("_code", "_lines", "_so_far")
+    A server says the same few things again and again, in segments that end where a reply ends. Such a segment
+    is read once and then remembered (`_whole_replies`); anything else goes line by line.
+    """
+
+    __slots__ = ("_code", "_lines", "_ready", "_so_far")
 
     def __init__(self) -> None:
         self._lines = LineBuffer(MAX_REPLY_LINE_BYTES)
         self._code = b""
         self._so_far: list[bytes] = []
+        self._ready: deque[Reply] = deque()
 
     def receive(self, data: bytes) -> None:
         """Take in what the server sent."""
-        self._lines.feed(data)
+        whole = _whole_replies(data) if len(data) <= _REMEMBERED_BYTES and self._is_between_replies else ()
+        if whole:
+            self._ready.extend(whole)
+        else:
+            self._lines.feed(data)
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, or None: need more bytes. Raises ProtocolViolation."""
+        return self._ready.popleft() if self._ready else self._read_lines()
+
+    @property
+    def _is_between_replies(self) -> bool:
+        return not self._so_far and self._lines.is_empty
+
+    def _read_lines(self) -> Reply | None:
         while (line := self._next_line()) is not None:
             match = grammar.REPLY_LINE.fullmatch(line)
             if match is None or (self._so_far and match[1] != self._code):
@@ -51,9 +70,23 @@ class ClientDialogue:
             raise ProtocolViolation(f"over-long reply line {too_long.head!r}") from None
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(maxsize=128)
+def _whole_replies(data: bytes) -> tuple[Reply, ...]:
+    """The replies in a segment that holds whole, well-formed ones and nothing else; none for any other."""
+    dialogue = ClientDialogue()
+    dialogue._lines.feed(data)  # noqa: SLF001  (one of its own)
+    found = []
+    try:
+        while (reply := dialogue._read_lines()) is not None:  # noqa: SLF001
+            found.append(reply)
+    except ProtocolViolation:
+        return ()
+    return tuple(found) if dialogue._is_between_replies else ()  # noqa: SLF001
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Capabilities:
-    """What an after-filter server announced behind EHLO.
+    """What an after-filter server announced behind EHLO; two of them are equal only if they are the same.
 
     `keywords` maps each keyword, in upper case, to its parameters; `xforward` holds the attribute names.
     """
@@ -70,6 +103,7 @@ class Capabilities:
 NO_CAPABILITIES = Capabilities({}, frozenset())
 
 
+@lru_cache(maxsize=8)
 def parse_capabilities(ehlo_reply: Reply) -> Capabilities:
     """Read a positive reply to EHLO (RFC 5321 section 4.1.1.1); its first line is a greeting."""
     keywords = {}

@@ -6,6 +6,8 @@ MAIL and RCPT pass through us unchanged, so SIZE, 8BITMIME, DSN, SMTPUTF8 and EN
 as the server behind us. CHUNKING, BINARYMIME, STARTTLS, AUTH and all others end here.
 """
 
+from functools import lru_cache
+
 from bqfilter.smtp.client import Capabilities
 from bqfilter.smtp.replies import Reply
 
@@ -13,6 +15,7 @@ _PASSED_THROUGH = (b"8BITMIME", b"DSN", b"SMTPUTF8", b"ENHANCEDSTATUSCODES")
 _XFORWARD = b"XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT"
 
 
+@lru_cache(maxsize=8)
 def ehlo_reply(hostname: bytes, behind: Capabilities, message_size: int) -> Reply:
     """The reply to EHLO; `message_size` is our own limit in bytes, 0 for none."""
     lines = [hostname, b"PIPELINING"]

@@ -55,6 +55,11 @@ class LineBuffer:
             end -= 1
         return data[start:end]
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing has arrived that was not read as a line."""
+        return self._start == len(self._data) and self._dropped_head is None
+
     def take_rest(self) -> bytes:
         """Everything not read as lines yet; the buffer is empty afterwards."""
         rest = self._data[self._start :]

@@ -39,15 +39,15 @@ class Row:
     `then` None leaves the phase as it is; `drops` ends the open transaction, if there is one.
     """
 
-    allowed: frozenset[Phase]
+    allowed: tuple[Phase, ...]
     otherwise: Reply
     then: Phase | None = None
     drops: bool = False
 
 
-_COMMANDS = frozenset({Phase.CONNECTED, Phase.READY, Phase.MAIL, Phase.RCPT})  # wherever commands are read
-_OUTSIDE = frozenset({Phase.CONNECTED, Phase.READY})  # no transaction
-_INSIDE = frozenset({Phase.MAIL, Phase.RCPT})
+_COMMANDS = (Phase.CONNECTED, Phase.READY, Phase.MAIL, Phase.RCPT)  # wherever commands are read
+_OUTSIDE = (Phase.CONNECTED, Phase.READY)  # no transaction
+_INSIDE = (Phase.MAIL, Phase.RCPT)
 
 TABLE: dict[type[Command], Row] = {
     commands.Ehlo: Row(_COMMANDS, replies.UNKNOWN_COMMAND, then=Phase.READY, drops=True),
@@ -55,8 +55,8 @@ TABLE: dict[type[Command], Row] = {
     commands.XForward: Row(_OUTSIDE, replies.TRANSACTION_OPEN),
     commands.Mail: Row(_OUTSIDE, replies.NESTED_MAIL, then=Phase.MAIL),
     commands.Rcpt: Row(_INSIDE, replies.NEED_MAIL, then=Phase.RCPT),
-    commands.Data: Row(frozenset({Phase.RCPT}), replies.NEED_RCPT, then=Phase.BODY),
-    commands.EndOfData: Row(frozenset({Phase.BODY}), replies.NEED_RCPT, then=Phase.READY, drops=True),
+    commands.Data: Row((Phase.RCPT,), replies.NEED_RCPT, then=Phase.BODY),
+    commands.EndOfData: Row((Phase.BODY,), replies.NEED_RCPT, then=Phase.READY, drops=True),
     commands.Rset: Row(_COMMANDS, replies.UNKNOWN_COMMAND, then=Phase.READY, drops=True),
     commands.Noop: Row(_COMMANDS, replies.UNKNOWN_COMMAND),
     commands.Vrfy: Row(_COMMANDS, replies.UNKNOWN_COMMAND),

@@ -138,6 +138,11 @@ class Upstream:
         if self._said is not None or connection.message_count >= self._max_messages:
             self.close()
 
+    def end_session(self) -> None:
+        """The client is gone: part with a connection that was made for a message that did not come."""
+        if not self._keeps_connections:
+            self.close()
+
     def abandon(self) -> None:
         """Leave the open transaction without a message."""
         self._said = None
