@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bqfilter.cli.config import DEFAULT_PATH, show_config
+from bqfilter.cli.config import show_config
+from bqfilter.cli.options import DEFAULT_PATH
 from bqfilter.config.loader import load, parse
 from bqfilter.config.reference import annotated, markdown_tables, sample_file
 from bqfilter.config.schema import ListenSettings, Settings, sample_settings
@@ -118,14 +119,15 @@ def test_the_manual_pages_first_example_is_enough() -> None:
 
 
 def test_the_script_writes_both_files_and_keeps_the_prose(tmp_path: Path) -> None:
-    for folder in ("bqfilter", "scripts", "etc", "docs"):
-        shutil.copytree(_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("scripts", "etc", "docs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bqfilter").symlink_to(_ROOT / "bqfilter")
+    shutil.copy(_ROOT / "scripts" / "generate-docs", tmp_path / "scripts")
     page, sample = tmp_path / "docs" / "configuration.md", tmp_path / "etc" / "bqfilterd.toml"
-    page.write_text(_PAGE.replace("| `workers` |", "| `porters` |"), encoding="utf-8")
-    sample.unlink()
+    page.write_text(_PAGE.replace("| `workers` |", "| `porters` |") + "Prose behind.\n", encoding="utf-8")
     subprocess.run([sys.executable, tmp_path / "scripts" / "generate-docs"], check=True, timeout=60)
     assert sample.read_text(encoding="utf-8") == _SAMPLE
-    assert page.read_text(encoding="utf-8") == _PAGE
+    assert page.read_text(encoding="utf-8") == _PAGE + "Prose behind.\n"
 
 
 def test_show_config_prints_what_a_file_comes_to(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ at here: the same file must be checkable on another machine.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import re
@@ -163,6 +164,24 @@ def not_reloadable_changes(old: Settings, new: Settings) -> list[str]:
     changed = [key for name in before if name in after for key in _changes(name, before[name], after[name])]
     come_or_gone = before.keys() ^ after.keys()
     return changed + sorted(name for name in come_or_gone if _fixed_keys((before | after)[name]))
+
+
+def reloaded(old: Settings, new: Settings) -> Settings:
+    """What a reload leads to: the new settings, but every key that takes a restart as it was.
+
+    Listeners are matched by endpoint, and they are those that are open: one that came into the file waits for
+    a restart, one that left it goes on as before.
+    """
+    listed = {listen.endpoint: listen for listen in new.listen}
+    single = [row.name for row in tables() if not row.field.many]
+    return Settings(
+        listen=tuple(_kept(listen, listed.get(listen.endpoint, listen)) for listen in old.listen),
+        **{name: _kept(getattr(old, name), getattr(new, name)) for name in single},
+    )
+
+
+def _kept(old: Table, new: Table) -> Any:
+    return dataclasses.replace(new, **{key: getattr(old, key) for key in _fixed_keys(new)})
 
 
 def _changes(name: str, old: Table, new: Table) -> list[str]:

@@ -200,10 +200,10 @@ class AllowList:
 
     def _decide(self, host: str) -> bool:
         try:
-            # A scope ("fe80::1%eth0") says by which interface the peer came, not who it is.
-            address = _plain(ipaddress.ip_address(host.partition("%")[0]))
+            address = _plain(ipaddress.ip_address(host))
         except ValueError:
             return False
+        # A scope ("fe80::1%eth0") is not compared: it says by which interface the peer came, not who it is.
         return any(address in network for network in self._networks)
 
     def _remember(self, host: str, answer: bool) -> None:

@@ -21,7 +21,7 @@ import setproctitle
 
 from bqfilter import systemd
 from bqfilter.config import Settings
-from bqfilter.config.loader import not_reloadable_changes
+from bqfilter.config.loader import not_reloadable_changes, reloaded
 from bqfilter.errors import ConfigError
 from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
@@ -246,7 +246,8 @@ class Master:
             return
         systemd.notify_reloading()
         try:
-            settings = self._load()
+            wanted = self._load()
+            settings = reloaded(self._settings, wanted)
             upstream = upstream_addresses(settings)
             refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = open_log(settings.log.target, settings.log.format)
@@ -254,7 +255,7 @@ class Master:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
             systemd.notify("READY=1", "STATUS=reload failed, the old settings stay in force")
             return
-        for key in not_reloadable_changes(self._settings, settings):
+        for key in not_reloadable_changes(self._settings, wanted):
             self._log.warning("key takes effect after a restart only", key=key)
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname = hostname_of(settings)

@@ -114,8 +114,8 @@ def test_every_text_survives_quoting(text: str) -> None:
 
 
 _KINDS = (
-    Count(0, 9), Duration(0, 9), Size(0, 9), _COLOUR, DIRECTORY, USER, GROUP, HOST_NAME, FileMode(), EndpointKind(),
-    NetworkKind(), ListOf(NetworkKind()), Single(EndpointKind()),
+    Count(0, 9), Duration(0, 9), Size(0, 9), _COLOUR, DIRECTORY, USER, GROUP, HOST_NAME, FileMode(),
+    EndpointKind(), NetworkKind(), ListOf(NetworkKind()), Single(EndpointKind()),
 )  # fmt: skip
 _TOML = st.recursive(
     st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.times(),
@@ -128,7 +128,6 @@ _TOML = st.recursive(
 def test_whatever_toml_holds_is_read_or_is_a_value_error(kind: Kind, found: object) -> None:
     try:
         value = kind.read(found)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert kind.read(tomllib.loads(f"key = {kind.toml(value)}")["key"]) == value
+    except ValueError:
+        return
+    assert kind.read(tomllib.loads(f"key = {kind.toml(value)}")["key"]) == value

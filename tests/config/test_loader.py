@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.config import Settings, load
-from bqfilter.config.loader import not_reloadable_changes, parse, render
+from bqfilter.config.loader import not_reloadable_changes, parse, render, reloaded
 from bqfilter.config.schema import (
     BudgetSettings,
     ListenSettings,
@@ -143,7 +143,8 @@ def test_every_key_reaches_its_attribute() -> None:
         ),
         pytest.param(
             _LEAST + "[pool]\nworkesr = 3\n",
-            'pool.workesr: found 3: unknown key (did you mean "workers"?); allowed here: workers, max_messages',
+            'pool.workesr: found 3: unknown key (did you mean "workers"?);'
+            " allowed here: workers, max_messages",
             id="misspelt key",
         ),
         pytest.param(
@@ -222,7 +223,8 @@ def test_every_key_reaches_its_attribute() -> None:
         ),
         pytest.param(
             '[[listen]]\nendpoint = "inet:0.0.0.0:25"\n' + _UPSTREAM,
-            "listen[1].allow: inet:0.0.0.0:25 can be reached from outside and needs a list of who may connect",
+            "listen[1].allow: inet:0.0.0.0:25 can be reached from outside"
+            " and needs a list of who may connect",
             id="open to everybody",
         ),
         pytest.param(
@@ -370,12 +372,13 @@ def _toml(value: Any) -> str:
 def test_whatever_a_document_holds_it_is_settings_or_a_configuration_error(document: dict[str, Any]) -> None:
     text = "\n".join(f"{key} = {_toml(value)}" for key, value in document.items())
     assert tomllib.loads(text) == document
+    outcome: Settings | str
     try:
-        settings = parse(text, "test.toml")
+        outcome = parse(text, "test.toml")
     except ConfigError as error:
-        assert all(line.startswith("test.toml: ") for line in str(error).splitlines())
-    else:
-        assert isinstance(settings, Settings)
+        outcome = str(error)
+    if isinstance(outcome, str):
+        assert all(line.startswith("test.toml: ") for line in outcome.splitlines())
 
 
 def _listeners(*texts: str) -> tuple[ListenSettings, ...]:
@@ -419,3 +422,25 @@ def test_another_allow_list_takes_no_restart() -> None:
     (listen,) = old.listen
     new = replace(old, listen=(replace(listen, allow=(IPv4Network("10.0.0.0/8"),)),))
     assert not_reloadable_changes(old, new) == []
+
+
+def test_a_reload_keeps_what_takes_a_restart_and_takes_everything_else() -> None:
+    old = parse(
+        '[[listen]]\nendpoint = "inet:127.0.0.1:1"\nbacklog = 7\n[upstream]\nendpoint = "inet:127.0.0.1:9"\n'
+        '[runtime]\ndirectory = "/run/old"\n',
+        "old",
+    )
+    new = parse(
+        '[[listen]]\nendpoint = "inet:127.0.0.1:2"\n'
+        '[[listen]]\nendpoint = "inet:127.0.0.1:1"\nbacklog = 9\nallow = ["127.0.0.9"]\n'
+        '[upstream]\nendpoint = "inet:127.0.0.1:8"\n[pool]\nworkers = 3\n[runtime]\ndirectory = "/run/new"\n',
+        "new",
+    )
+
+    result = reloaded(old, new)
+
+    assert [(str(one.endpoint), one.backlog) for one in result.listen] == [("inet:127.0.0.1:1", 7)]
+    assert [str(network) for network in result.listen[0].allow] == ["127.0.0.9/32"]
+    assert result.runtime.directory == "/run/old"
+    assert result.pool.workers == 3
+    assert str(result.upstream.endpoints[0]) == "inet:127.0.0.1:8"

@@ -46,7 +46,8 @@ def test_only_listen_and_upstream_are_needed() -> None:
 def test_the_keys_that_take_a_restart_are_sockets_account_and_directory() -> None:
     fixed = [f"{row.name}.{key.name}" for row in tables() for key in row.keys if not key.setting.reloadable]
     assert fixed == [
-        "listen.endpoint", "listen.backlog", "listen.mode", "listen.group", "runtime.user", "runtime.directory",
+        "listen.endpoint", "listen.backlog", "listen.mode", "listen.group",
+        "runtime.user", "runtime.directory",
     ]  # fmt: skip
 
 

@@ -110,10 +110,9 @@ def test_every_endpoint_survives_printing(endpoint: Endpoint) -> None:
 def test_any_text_is_an_endpoint_or_a_value_error(text: str) -> None:
     try:
         endpoint = Endpoint.parse(text)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert Endpoint.parse(str(endpoint)) == endpoint
+    except ValueError:
+        return
+    assert Endpoint.parse(str(endpoint)) == endpoint
 
 
 def test_literal_addresses_are_resolved_without_a_name_service() -> None:
