@@ -170,7 +170,7 @@ class Scoreboard:
         """A new scoreboard file in `directory`, put in place in one step. Raises OSError."""
         path = Path(directory) / FILE_NAME
         scratch = path.with_suffix(".new")
-        fd = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        fd = create_file(scratch, 0o640)
         try:
             # Room is taken now: a tmpfs that is full later must not kill whoever touches the page (SIGBUS).
             os.posix_fallocate(fd, 0, size_of(slot_count))
@@ -187,6 +187,16 @@ class Scoreboard:
         memory = mmap.mmap(-1, size_of(slot_count))
         _write_header(memory, slot_count)
         return cls(memory, slot_count)
+
+
+def create_file(path: Path, mode: int) -> int:
+    """A new file, whatever stood there before; its descriptor. Raises OSError.
+
+    The directory belongs to the workers' account while the master may be root: no link that somebody put
+    there is followed, and no file that somebody else holds open is written.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def size_of(slot_count: int) -> int:

@@ -122,6 +122,8 @@ class Session:
             self._greet()
             while self.phase is not Phase.CLOSED:
                 command = self._next_command()
+                if command is None:
+                    break
                 reply = phases.check(self.phase, command) or self._perform(command)
                 self._answer(command, reply)
             self._flush()
@@ -143,7 +145,8 @@ class Session:
         self._dialogue.answer(Reply(220, (self._hostname + b" ESMTP bqfilterd",)))
         self._flush()
 
-    def _next_command(self) -> Command:
+    def _next_command(self) -> Command | None:
+        """What the client wants next, read to its end; None where nothing more is to be waited for."""
         if self.phase is Phase.BODY:
             return self._receive_body()
         command = self._dialogue.next_command()
@@ -151,7 +154,7 @@ class Session:
             return command
         self._flush()
         if self._has_finished:
-            return commands.Quit()
+            return None
         if self._after in _INTRODUCTIONS:
             self._upstream.prepare()
         patience = self._wait_for_client()

@@ -38,7 +38,7 @@ from bqfilter.pool.startup import (
     upstream_addresses,
 )
 from bqfilter.pool.worker import Assignment, run_worker
-from bqfilter.scoreboard import Scoreboard, State, Word
+from bqfilter.scoreboard import Scoreboard, State, Word, create_file
 
 SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 PID_FILE_NAME = "bqfilterd.pid"
@@ -333,17 +333,17 @@ class Master:
     def _write_pid_file(self) -> None:
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME
         try:
-            path.write_text(f"{os.getpid()}\n", encoding="ascii")
+            with open(create_file(path, 0o644), "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
         except OSError as error:
             self._log.warning("no pid file", path=str(path), cause=error.strerror)
 
     def _clean_up(self) -> None:
-        for name in (PID_FILE_NAME,):
-            path = Path(self._settings.runtime.directory) / name
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._log.warning("cannot remove", path=str(path), cause=error.strerror)
+        path = Path(self._settings.runtime.directory) / PID_FILE_NAME
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("cannot remove the pid file", path=str(path), cause=error.strerror)
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

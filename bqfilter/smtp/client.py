@@ -74,14 +74,14 @@ class ClientDialogue:
 def _whole_replies(data: bytes) -> tuple[Reply, ...]:
     """The replies in a segment that holds whole, well-formed ones and nothing else; none for any other."""
     dialogue = ClientDialogue()
-    dialogue._lines.feed(data)  # noqa: SLF001  (one of its own)
+    dialogue._lines.feed(data)
     found = []
     try:
-        while (reply := dialogue._read_lines()) is not None:  # noqa: SLF001
+        while (reply := dialogue._read_lines()) is not None:
             found.append(reply)
     except ProtocolViolation:
         return ()
-    return tuple(found) if dialogue._is_between_replies else ()  # noqa: SLF001
+    return tuple(found) if dialogue._is_between_replies else ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

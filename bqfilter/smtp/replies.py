@@ -105,7 +105,8 @@ def _clean(line: bytes) -> bytes:
     if _PRINTABLE.fullmatch(line):
         return line
     text = line.replace(b"\t", b" ").decode("utf-8", "replace")
-    return _UNPRINTABLE_TEXT.sub("?", text).encode("utf-8")[: MAX_LINE_BYTES - len(b"250 \r\n")]
+    clean = _UNPRINTABLE_TEXT.sub("?", text).encode("utf-8")[: MAX_LINE_BYTES - len(b"250 \r\n")]
+    return clean.decode("utf-8", "ignore").encode("utf-8")  # no half of a character at the end
 
 
 def _shortened(lines: list[bytes]) -> tuple[bytes, ...]:

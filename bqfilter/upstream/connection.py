@@ -31,6 +31,7 @@ class _State(Enum):
     GREETED = "greeted"
     INTRODUCED = "introduced"  # EHLO sent
     READY = "ready"
+    CONTENT = "content"  # 354 said: whatever is sent now is content, and only hanging up takes it back
 
 
 class Connection:
@@ -61,7 +62,7 @@ class Connection:
 
     @property
     def is_ready(self) -> bool:
-        """EHLO has been answered."""
+        """It can take a command: EHLO has been answered, and no content is under way."""
         return self._state is _State.READY
 
     def has_gone_stale(self, idle_timeout: float) -> bool:
@@ -85,6 +86,8 @@ class Connection:
                 raise ProtocolViolation(f"EHLO refused: {reply}")
             self.capabilities = parse_capabilities(reply)
             self._state = _State.READY
+        if self._state is not _State.READY:
+            raise ProtocolViolation("content was left unfinished")
 
     def begin(self, client: Client, mail: bytes, limit: Deadline) -> Reply:
         """Open a transaction: XFORWARD where announced, then `mail`, the client's own line. MAIL's reply."""
@@ -101,7 +104,10 @@ class Connection:
 
     def data(self, limit: Deadline) -> Reply:
         """DATA: 354, or the server's refusal."""
-        return self._command(b"DATA", limit.within(self._timeouts.data))
+        reply = self._command(b"DATA", limit.within(self._timeouts.data))
+        if reply.code == 354:
+            self._state = _State.CONTENT
+        return reply
 
     def content(self, spool: Spool, go: Callable[[], None], handover: Deadline, *, last: bool) -> None:
         """Send the content and the final dot; `go` is asked right before the dot and may raise to stop it.
@@ -132,6 +138,7 @@ class Connection:
             raise OutcomeUnknown(loss.cause) from loss
         if not (200 <= reply.code < 300 or 400 <= reply.code < 600):
             raise OutcomeUnknown(f"answered the final dot with {reply}")
+        self._state = _State.READY
         self._needs_reset = False
         self.message_count += 1
         self.used_at = self._clock()

@@ -120,6 +120,7 @@ class Upstream:
             connection.content(spool, go, handover, last=last)
         except ConversationLost as loss:
             early = connection.early_reply()
+            self._hang_up()  # in the middle of content there is no other way out
             if early is not None:
                 return early
             raise UpstreamFailure(f"{connection.peer}: {loss.cause} while sending content") from loss
