@@ -32,9 +32,9 @@ Report = Callable[[Stage, float, float], None]
 
 
 class Ledger:
-    """Adds up seconds per stage, from the moment it is made."""
+    """Adds up seconds per stage, from the moment it is made; `totals` has those that were taken."""
 
-    __slots__ = ("_clock", "_report", "_since", "_spent", "stage")
+    __slots__ = ("_clock", "_report", "_since", "_spent", "stage", "totals")
 
     def __init__(self, clock: Clock, report: Report) -> None:
         self._clock = clock
@@ -42,6 +42,7 @@ class Ledger:
         self._spent = [0.0] * len(STAGES)
         self._since = clock()
         self.stage = Stage.IDLE
+        self.totals = [0.0] * len(STAGES)
 
     def enter(self, stage: Stage, until: float) -> None:
         """From now on time counts for `stage`, which must be over at the instant `until`."""
@@ -57,4 +58,5 @@ class Ledger:
         self._spent[self.stage] += now - self._since
         self._since = now
         spent, self._spent = self._spent, [0.0] * len(STAGES)
+        self.totals = [total + seconds for total, seconds in zip(self.totals, spent, strict=True)]
         return {stage: seconds for stage, seconds in zip(STAGES, spent, strict=True) if seconds > 0}

@@ -16,6 +16,7 @@ dead. Where it cannot be made, the same memory is anonymous: statistics never st
 import mmap
 import os
 import time
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -64,17 +65,19 @@ class Word(IntEnum):
     STAGE_SECONDS = 32  # seconds per stage, summed: this word plus the stage's number
 
 
+# The words that are written with every stage, many times a message, as plain numbers.
+_STAGE, _STAGE_SINCE, _UNTIL = int(Word.STAGE), int(Word.STAGE_SINCE), int(Word.UNTIL)
+
+
 class Slot:
     """One worker's kilobyte. Methods in the past tense are for the master, the others for the worker."""
 
-    __slots__ = ("_counts", "_seconds", "_stage", "_stage_since", "index")
+    __slots__ = ("_counts", "_seconds", "index")
 
     def __init__(self, memory: memoryview, index: int) -> None:
         self.index = index
         self._counts = memory.cast("Q")
         self._seconds = memory.cast("d")
-        self._stage = Stage.IDLE
-        self._stage_since = 0.0
 
     def __getitem__(self, word: Word) -> int:
         return int(self._counts[word])
@@ -108,7 +111,6 @@ class Slot:
     def move_in(self, pid: int) -> None:
         """In the worker, first thing."""
         self._counts[Word.PID] = pid
-        self._stage_since = time.monotonic()
 
     def wait(self) -> None:
         """In the worker: no session."""
@@ -125,20 +127,19 @@ class Slot:
         counts[Word.QUEUED] += is_queued
         self._seconds[Word.WAIT_SECONDS] += waited or 0.0
         self._seconds[Word.SESSION_SINCE] = now
-        self._stage, self._stage_since = Stage.IDLE, now
         counts[Word.STATE] = State.BUSY
 
     def enter(self, stage: Stage, now: float, until: float) -> None:
         """In the worker: the session enters a stage that must be over at the instant `until`."""
-        self._seconds[Word.STAGE_SECONDS + self._stage] += now - self._stage_since
-        self._stage, self._stage_since = stage, now
-        self._counts[Word.STAGE] = stage
-        self._seconds[Word.STAGE_SINCE] = now
-        self._seconds[Word.UNTIL] = until
+        self._counts[_STAGE] = stage
+        self._seconds[_STAGE_SINCE] = now
+        self._seconds[_UNTIL] = until
 
-    def end(self, now: float) -> None:
-        """In the worker: the session is over."""
+    def end(self, now: float, stage_seconds: Iterable[float] = ()) -> None:
+        """In the worker: the session is over; it spent these seconds in each stage."""
         self.enter(Stage.IDLE, now, 0.0)
+        for word, seconds in enumerate(stage_seconds, start=Word.STAGE_SECONDS):
+            self._seconds[word] += seconds
         self._seconds[Word.BUSY_SECONDS] += now - self._seconds[Word.SESSION_SINCE]
         self._seconds[Word.SESSION_SINCE] = 0.0
         self._counts[Word.JOBS] += 1

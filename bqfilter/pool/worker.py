@@ -192,6 +192,7 @@ class Worker:
     def _serve(self, listener: Listener, accepted: Accepted) -> None:
         self._slot.begin(self._clock(), accepted.waited, not self._went_idle)
         self._went_idle = False
+        ledger = Ledger(self._clock, self._report)
         self._peer, self._activity = accepted.peer, ""
         stream = Stream(accepted.socket, accepted.peer, self._clock)
         if accepted.is_abandoned:
@@ -201,12 +202,13 @@ class Worker:
         elif not listener.permits(accepted):
             self._deny(stream)
         else:
-            self._hold_session(stream, accepted.waited)
-        self._slot.end(self._clock())
+            self._hold_session(stream, ledger, accepted.waited)
+        ledger.take()
+        self._slot.end(self._clock(), ledger.totals)
 
-    def _hold_session(self, stream: Stream, waited: float | None) -> None:
+    def _hold_session(self, stream: Stream, ledger: Ledger, waited: float | None) -> None:
         log = self._log.for_session(new_session_id(self._slot.index))
-        session = Session(stream, self._around, Ledger(self._clock, self._report), log, waited)
+        session = Session(stream, self._around, ledger, log, waited)
         self._session = session
         if self._is_leaving:  # told between accept and here
             session.drain()

@@ -41,6 +41,8 @@ class LineBuffer:
     def next_line(self) -> bytes | None:
         """The next line without its line end, or None: need more bytes. Raises LineTooLong."""
         data, start = self._data, self._start
+        if start == len(data):
+            return None
         end = data.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(data)

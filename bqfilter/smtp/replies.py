@@ -8,6 +8,7 @@ behind it, lines below 512 bytes, the whole below 2048 bytes. Trouble of our own
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_LINE_BYTES = 512  # RFC 5321 section 4.5.3.1.5, CRLF and code included
 MAX_REPLY_BYTES = 2047  # smtpd_proxy.c stops storing at 2048: a longer reply would lose its last line
@@ -36,14 +37,19 @@ class Reply:
     @property
     def wire(self) -> bytes:
         """The bytes to send."""
-        code = b"%d" % self.code
         if len(self.lines) == 1:
-            return code + b" " + self.lines[0] + b"\r\n"
-        head = b"".join(code + b"-" + line + b"\r\n" for line in self.lines[:-1])
-        return head + code + b" " + self.lines[-1] + b"\r\n"
+            return b"%d %b\r\n" % (self.code, self.lines[0])
+        return _several_lines(self.code, self.lines)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text.decode('ascii', 'backslashreplace')}"
+
+
+@lru_cache(maxsize=32)
+def _several_lines(code: int, lines: tuple[bytes, ...]) -> bytes:
+    """EHLO's reply, as a rule: the same for every client."""
+    head = [b"%d-%b\r\n" % (code, line) for line in lines[:-1]]
+    return b"".join([*head, b"%d %b\r\n" % (code, lines[-1])])
 
 
 def reply(code: int, *lines: str) -> Reply:
