@@ -6,7 +6,7 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     cli           click commands, no logic of their own
     demo          an after-filter server that writes a Maildir, and messages to play through
     pool          processes: master, worker, signals
-    session | saturation   one client connection | how full the pool is
+    session | saturation
     transaction   one message, MAIL to final reply
     upstream      the leg to the after-filter servers
     mail | scoreboard | systemd | log

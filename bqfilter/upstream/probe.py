@@ -25,8 +25,12 @@ def probe(address: SocketAddress, timeouts: TimeoutSettings, hostname: bytes, cl
     limit = Deadline.after(clock, timeouts.connect + timeouts.greeting + timeouts.ehlo)
     try:
         connection = Connection(connect(address, clock), timeouts, hostname, clock)
+    except ConversationLost as loss:
+        return Probe(address, NO_CAPABILITIES, loss.cause)
+    try:
         connection.open(limit)
     except ConversationLost as loss:
+        connection.abort()
         return Probe(address, NO_CAPABILITIES, loss.cause)
     connection.close()
     return Probe(address, connection.capabilities)
