@@ -73,6 +73,7 @@ class Master:
         self._reports = os.pipe()
         os.set_blocking(self._reports[0], False)
         os.set_blocking(self._reports[1], False)
+        self._pid = os.getpid()
         self._is_ready = False
         self._drains_until: float | None = None
         self._insisted_at = 0.0
@@ -163,6 +164,7 @@ class Master:
                     self._hostname,
                     self._identity,
                     self._scoreboard.slots[slot_index],
+                    self._pid,
                     self._lifeline[0],
                     self._reports[1],
                     self._log,

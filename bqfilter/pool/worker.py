@@ -66,8 +66,9 @@ _WORDS = {
 class Assignment:
     """What the master gives a worker on its way.
 
-    `lifeline` is the reading end of a pipe that the master holds open as long as it lives; through `reports`
-    a worker sends the number of its slot when it has done its share.
+    `lifeline` is the reading end of a pipe that the master holds open while it lives: an idle worker wakes
+    up when it closes, a busy one sees that `master_pid` is no longer its parent. Through `reports` a worker
+    sends the number of its slot when it has done its share.
     """
 
     settings: Settings
@@ -76,6 +77,7 @@ class Assignment:
     hostname: bytes
     identity: Identity | None
     slot: Slot
+    master_pid: int
     lifeline: int
     reports: int
     log: Log
@@ -115,12 +117,19 @@ class Worker:
         wake = self._take_over_signals()
         epoll = self._make_epoll(wake)
         self._go_idle()
-        while not self._is_leaving:
+        while not self._is_leaving and self._has_master():
             if not self._serve_next():
                 self._wait(epoll, wake)
         self._slot.leave()
         self._around.upstream.close()
         return 0
+
+    def _has_master(self) -> bool:
+        """Asked between two sessions: under load no worker waits, and none would see the lifeline."""
+        if os.getppid() == self._given.master_pid:
+            return True
+        self._log.warning("master is gone, leaving", slot=self._slot.index)
+        return False
 
     def _take_over_signals(self) -> socket.socket:
         """Handlers that only set flags, and a socket that wakes the epoll wait when one of them ran."""
@@ -151,12 +160,8 @@ class Worker:
         if not events:
             self._around.upstream.close_if_idle()
             return
-        fd = events[0][0]
-        if fd == wake.fileno():
+        if events[0][0] == wake.fileno():
             wake.recv(4096)
-        elif fd == self._given.lifeline:
-            self._log.warning("master is gone, leaving", slot=self._slot.index)
-            self._is_leaving = True
 
     def _go_idle(self) -> None:
         self._went_idle = True
