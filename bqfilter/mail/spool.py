@@ -111,7 +111,8 @@ class Spool:
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  (outlives this call)
             parts, self._parts = self._parts, []
-            self._write_fully(b"".join(parts))
+            for part in parts:
+                self._write_fully(part)
         self._write_fully(data)
 
     def _write_fully(self, data: bytes | memoryview) -> None:
