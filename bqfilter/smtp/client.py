@@ -46,6 +46,11 @@ class ClientDialogue:
         return self._ready.popleft() if self._ready else self._read_lines()
 
     @property
+    def is_empty(self) -> bool:
+        """Nothing has been received that was not given out as a reply."""
+        return not self._ready and self._is_between_replies
+
+    @property
     def _is_between_replies(self) -> bool:
         return not self._so_far and self._lines.is_empty
 

@@ -50,11 +50,11 @@ class LineBuffer:
                 self._drop(data[start:])
             return None
         self._start = self._scanned = end + 1
-        if self._dropped_head is not None or end - start > self._limit + 1:
-            head, self._dropped_head = self._dropped_head or data[start : start + 64], None
-            raise LineTooLong(head)
         if end > start and data[end - 1] == 0x0D:
             end -= 1
+        if self._dropped_head is not None or end - start > self._limit:
+            head, self._dropped_head = self._dropped_head or data[start : start + 64], None
+            raise LineTooLong(head)
         return data[start:end]
 
     @property

@@ -121,6 +121,8 @@ class Connection:
         if wire is None:
             self._bulk(spool, deadline)
             wire = DOT
+        if not self._dialogue.is_empty or self._stream.has_input():
+            raise ProtocolViolation("answered before the final dot")  # such a 2xx is not the answer to it
         go()
         self._has_quit = bool(ending)
         try:
