@@ -19,7 +19,8 @@ from bqfilter.errors import ConfigError
 
 Value = str | bytes | int | float | None
 
-_MAX_VALUE_CHARS = 500
+_VALUE_CHARS = (500, 120, 30)  # the longest value; the shorter ones for a line that would be too long
+_MAX_LINE_BYTES = 4000  # with time and pid below PIPE_BUF, 4096: a pipe takes such a line whole (pipe(7))
 _UNSAFE = re.compile(r'[\x00-\x20"=\\\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]')
 _ESCAPED = re.compile(r"[\x00-\x1f\"\\\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _DEV_LOG = "/dev/log"
@@ -62,7 +63,11 @@ class Log:
         self._write(Priority.INFO, event, fields)
 
     def _write(self, priority: Priority, event: str, fields: dict[str, Value]) -> None:
-        line = self._as_json(event, fields) if self._is_json else self._as_text(priority, event, fields)
+        form = self._as_json if self._is_json else self._as_text
+        for limit in _VALUE_CHARS:
+            line = form(priority, event, {key: _short(value, limit) for key, value in fields.items()})
+            if len(line) <= _MAX_LINE_BYTES // 4 or len(line.encode("utf-8", "replace")) <= _MAX_LINE_BYTES:
+                break
         self._sink.write(priority, line)
 
     def _as_text(self, priority: Priority, event: str, fields: dict[str, Value]) -> str:
@@ -70,26 +75,32 @@ class Log:
         if priority < Priority.INFO:
             words.append(f"{priority.name.lower()}: ")
         words.append(event)
-        words += [f" {key}={quoted(as_text(value))}" for key, value in fields.items() if value is not None]
+        words += [f" {key}={quoted(str(value))}" for key, value in fields.items() if value is not None]
         return "".join(words)
 
-    def _as_json(self, event: str, fields: dict[str, Value]) -> str:
-        known = {"session": self._session, "event": event} if self._session else {"event": event}
-        rest = {
-            key: value if isinstance(value, int | float) else as_text(value)
-            for key, value in fields.items()
-            if value is not None
-        }
-        return json.dumps({**known, **rest})
+    def _as_json(self, priority: Priority, event: str, fields: dict[str, Value]) -> str:
+        known = {"priority": priority.name.lower(), "session": self._session or None, "event": event}
+        present = {key: value for key, value in (known | fields).items() if value is not None}
+        return json.dumps(present, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def as_text(value: Value) -> str:
-    """A value as text of bounded length; bytes that are not UTF-8 show as \\xNN."""
-    if isinstance(value, bytes):
-        text = value[: 4 * _MAX_VALUE_CHARS].decode("utf-8", "backslashreplace")
-    else:
-        text = str(value)
-    return text if len(text) <= _MAX_VALUE_CHARS else text[: _MAX_VALUE_CHARS - 3] + "..."
+def as_text(value: str | bytes) -> str:
+    """Bytes as text; what is not UTF-8 shows as \\xNN."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _short(value: Value, limit: int) -> str | int | float | None:
+    """Numbers as they are, text of bounded length."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = as_text(value)
+    return text if len(text) <= limit else _without_middle(text, limit)
+
+
+def _without_middle(text: str, length: int) -> str:
+    """The end of a traceback says what happened, the beginning of an address whose it is."""
+    half = (length - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
 
 
 def quoted(text: str) -> str:
@@ -141,12 +152,10 @@ class StderrSink(Sink):
             text = f"<{priority.value}>{line}\n"
         else:
             text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} bqfilterd[{os.getpid()}]: {line}\n"
-        # A pipe that polls writable takes PIPE_BUF bytes (4096) without blocking (pipe(7)).
-        data = text.encode("utf-8", "backslashreplace")[:4095]
         if self._may_block and not self._poll.poll(0):
             return False
         try:
-            os.write(self._fd, data if data.endswith(b"\n") else data + b"\n")
+            os.write(self._fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
             return False
         return True

@@ -7,6 +7,7 @@ object, the Transaction: RSET, EHLO and the end of a message drop it, so there i
 Replies are gathered until we have to wait for the client: a pipelined group is answered in one write.
 """
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable
@@ -112,6 +113,7 @@ class Session:
         self._transaction: Transaction | None = None
         self._after = "CONNECT"  # Postfix's word for where a connection was lost
         self._concluding: _Conclusion | None = None
+        self._owes_reply = False
         self._is_draining = False
         self.phase = Phase.CONNECTED
         self.message_count = 0
@@ -124,6 +126,7 @@ class Session:
                 command = self._next_command()
                 if command is None:
                     break
+                self._owes_reply = True
                 reply = phases.check(self.phase, command) or self._perform(command)
                 self._answer(command, reply)
             self._flush()
@@ -262,6 +265,7 @@ class Session:
 
     def _answer(self, command: Command, reply: Reply) -> None:
         self._dialogue.answer(reply)
+        self._owes_reply = False
         self.phase = phases.advance(self.phase, command, reply)
         self._after = command.verb
         if self._concluding is not None:
@@ -319,8 +323,13 @@ class Session:
         )  # fmt: skip
 
     def _on_internal_error(self) -> None:
+        """Ours alone: a traceback for the log, 451 for the client, and no more of this conversation."""
         if self._transaction is not None:
             self._transaction.abort()
+        if self._owes_reply:
+            with contextlib.suppress(ConversationLost):
+                self._dialogue.answer(replies.INTERNAL_ERROR)
+                self._flush()
         self._log.error("internal error", after=self._after, traceback=traceback.format_exc(limit=-8))
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:

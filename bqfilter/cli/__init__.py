@@ -5,6 +5,7 @@ import click
 from bqfilter import __version__
 from bqfilter.cli.check import check
 from bqfilter.cli.config import show_config
+from bqfilter.cli.demo import demo
 from bqfilter.cli.serve import serve
 
 
@@ -16,4 +17,5 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check)
+main.add_command(demo)
 main.add_command(show_config)

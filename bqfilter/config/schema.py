@@ -349,7 +349,7 @@ class RuntimeSettings(Table):
         default=100.0,
         metadata=_about(
             Duration(0, _HOUR),
-            "How long workers may take to finish after SIGTERM, or after a reload. Shorter than "
+            "How long workers may take to finish after SIGTERM. Shorter than "
             "`budget.proxy_timeout` means that messages may be cut short, with a 451; systemd's "
             "TimeoutStopSec must be longer.",
         ),

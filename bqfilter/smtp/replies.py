@@ -57,8 +57,6 @@ def reply(code: int, *lines: str) -> Reply:
     return Reply(code, tuple(line.encode("ascii") for line in lines))
 
 
-GREETING = "{hostname} ESMTP bqfilterd"
-
 OK = reply(250, "2.0.0 Ok")
 BYE = reply(221, "2.0.0 Bye")
 START_MAIL_INPUT = reply(354, "End data with <CR><LF>.<CR><LF>")
@@ -84,7 +82,6 @@ UPSTREAM_GARBLED = reply(451, "4.3.0 Error: after-filter server answered out of 
 UPSTREAM_LOST = reply(451, "4.3.0 Error: lost the after-filter server")
 WAITED_TOO_LONG = reply(451, "4.3.2 Error: waited too long for a free filter process")
 OUT_OF_TIME = reply(451, "4.3.0 Error: too little time left to deliver the message")
-SHUTTING_DOWN = reply(451, "4.3.2 Error: filter is shutting down")
 SPOOL_FULL = reply(452, "4.3.1 Error: insufficient spool storage")
 SPOOL_FAILED = reply(451, "4.3.0 Error: spool file error")
 MESSAGE_TOO_BIG = reply(552, "5.3.4 Error: message too big for the filter")

@@ -1,0 +1,111 @@
+"""The entries of docs/postfix.md work as they stand; only addresses, ports and the chroot are exchanged."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.programs import REPOSITORY, Settings, short_directory, start_bqfilterd
+
+from .conftest import why_not
+from .postfix_instance import MASTER_CF, PostfixInstance, free_ports, fresh_address, own_loopback_address
+from .smtp_client import PLAIN, SENDER, SmtpClient, submit
+
+PAGE = (REPOSITORY / "docs" / "postfix.md").read_text(encoding="utf-8")
+BEFORE_QUEUE, AFTER_QUEUE = re.findall(r"`/etc/postfix/master.cf`:\n\n```\n(.*?)```", PAGE, re.DOTALL)
+WITHOUT_SPEED_ADJUST = BEFORE_QUEUE.replace("    -o smtpd_proxy_options=speed_adjust\n", "")
+SOCKET = WITHOUT_SPEED_ADJUST.replace("=127.0.0.1:10025", "=unix:bqfilter/smtp.sock")
+
+ENTRIES = {
+    "with speed_adjust": BEFORE_QUEUE,
+    "without speed_adjust": WITHOUT_SPEED_ADJUST,
+    "over a unix socket": SOCKET,
+    "after the queue": AFTER_QUEUE,
+}
+
+
+@pytest.fixture(autouse=True)
+def _postfix_can_be_started() -> None:
+    if reason := why_not():
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+class PostfixByTheBook(PostfixInstance):
+    """An instance with the entries of the manual."""
+
+    def __init__(self, directory: Path, address: str, ports: dict[str, int], entries: str) -> None:
+        super().__init__(directory, address, ports, [])
+        self._entries = (
+            re.sub(r"^smtp( +inet)", rf"{address}:{ports['smtp']}\1", entries, flags=re.MULTILINE)
+            .replace("127.0.0.1:10026 inet", f"{address}:{ports['after']} inet")
+            .replace("[127.0.0.1]:10025", f"[{address}]:{ports['filter']}")
+            .replace("=127.0.0.1:10025", f"={address}:{ports['filter']}")
+        )
+        self._entries = re.sub(r"^(\S+ +\S+ +\S+ +-) +y", r"\1 n", self._entries, flags=re.MULTILINE)
+
+    def _write_master_cf(self) -> None:
+        (self.directory / "c" / "master.cf").write_text(MASTER_CF + self._entries)
+
+
+@contextmanager
+def by_the_book(entries: str) -> Iterator[PostfixByTheBook]:
+    address = own_loopback_address()
+    ports = free_ports(address, ("smtp", "filter", "after"))
+    with short_directory("bqman-") as directory:
+        instance = PostfixByTheBook(directory, address, ports, entries)
+        try:
+            instance.start()
+            yield instance
+        finally:
+            instance.stop()
+
+
+def settings(postfix: PostfixInstance, directory: Path, entries: str) -> Settings:
+    listen: dict[str, object] = {"endpoint": "inet:{}:{}".format(*postfix.at("filter"))}
+    if entries is SOCKET:
+        (postfix.directory / "q" / "bqfilter").mkdir()
+        listen = {"endpoint": f"unix:{postfix.directory}/q/bqfilter/smtp.sock", "group": "postfix"}
+    return {
+        "listen": [listen],
+        "pool": {"workers": 3},
+        "upstream": {"endpoint": "inet:{}:{}".format(*postfix.at("after"))},
+        "runtime": {"user": "nobody", "directory": str(directory / "run")},
+    }
+
+
+@pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
+def test_mail_passes_by_the_entries_of_the_manual(entries: str) -> None:
+    recipient = fresh_address()
+    with by_the_book(entries) as postfix, short_directory("bqfm-") as directory:
+        maillog = postfix.maillog_from_now()
+        program = start_bqfilterd(directory, settings(postfix, directory, entries))
+        try:
+            assert submit(postfix.at("smtp"), SENDER, [recipient], PLAIN).startswith(b"250 2.0.0 Ok: queued")
+            (message,) = postfix.inbox.wait_for(recipient)
+            assert message.endswith(b"\n\nHello.\n")
+            maillog.wait_for(r"orig_client=\S+\[127\.")
+            assert not maillog.trouble()
+            assert program.results() == ["accepted"]
+        finally:
+            assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "verb"), [(WITHOUT_SPEED_ADJUST, "RCPT"), (BEFORE_QUEUE, "DATA")], ids=["without", "with"]
+)
+def test_what_the_client_is_told_without_bqfilterd_comes_where_the_manual_says(
+    entries: str, verb: str
+) -> None:
+    with by_the_book(entries) as postfix, SmtpClient(postfix.at("smtp")) as client:
+        client.greet()
+        client.expect(b"250", b"MAIL FROM:<%b>" % SENDER.encode())
+        at_recipient = client.command(b"RCPT TO:<%b>" % fresh_address().encode())
+        if verb == "DATA":
+            assert at_recipient.startswith(b"250 ")
+            client.expect(b"354", b"DATA")
+            at_recipient = client.end(PLAIN)
+        assert at_recipient == b"451 4.3.0 Error: queue file write error"
+        assert at_recipient.decode() in PAGE
