@@ -81,7 +81,7 @@ class Log:
     def _as_json(self, priority: Priority, event: str, fields: dict[str, Value]) -> str:
         known = {"priority": priority.name.lower(), "session": self._session or None, "event": event}
         present = {key: value for key, value in (known | fields).items() if value is not None}
-        return json.dumps(present, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+        return json.dumps(present)
 
 
 def as_text(value: str | bytes) -> str:

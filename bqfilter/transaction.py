@@ -156,7 +156,7 @@ class Transaction:
             last_moment = self._budget.last_moment(arrived)
             reply = self._upstream.hand_over(self.spool, go, handover, last_moment, self._ledger)
         except ClientGone:
-            return Outcome(Result.CLIENT_ABORT, replies.UPSTREAM_LOST, "client gave up before the final dot")
+            return Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT, "client gave up before the final dot")
         except OutOfTime:
             return Outcome(Result.TEMPFAILED, replies.OUT_OF_TIME, "reply budget spent before the final dot")
         except UpstreamFailure as failure:

@@ -4,7 +4,7 @@ import re
 
 # Field names are case-insensitive (RFC 5322 section 1.2.2); the identifier may stand on a continuation line.
 _MESSAGE_ID = re.compile(rb"(?:\A|\n)message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE)
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
 
 
 def message_id(head: bytes) -> bytes:

@@ -81,6 +81,7 @@ UPSTREAM_UNAVAILABLE = reply(451, "4.3.0 Error: after-filter server unavailable"
 UPSTREAM_GARBLED = reply(451, "4.3.0 Error: after-filter server answered out of turn")
 UPSTREAM_LOST = reply(451, "4.3.0 Error: lost the after-filter server")
 WAITED_TOO_LONG = reply(451, "4.3.2 Error: waited too long for a free filter process")
+CLIENT_LEFT = reply(451, "4.4.2 Error: client left before its message was delivered")
 OUT_OF_TIME = reply(451, "4.3.0 Error: too little time left to deliver the message")
 SPOOL_FULL = reply(452, "4.3.1 Error: insufficient spool storage")
 SPOOL_FAILED = reply(451, "4.3.0 Error: spool file error")

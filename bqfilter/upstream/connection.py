@@ -21,6 +21,7 @@ from bqfilter.smtp.replies import Reply
 from bqfilter.upstream.xforward import essential, xforward_lines
 
 _QUIT = b"QUIT\r\n"
+_FAREWELL = 221  # the reply to QUIT, and to nothing else
 _COURTESY_TIMEOUT = 1.0  # seconds for a QUIT or a last look, when nothing depends on it
 _GLANCE_TIMEOUT = 0.02  # seconds for the rest of a greeting whose beginning is there
 
@@ -67,7 +68,8 @@ class Connection:
 
     def has_gone_stale(self, idle_timeout: float) -> bool:
         """Unused too long, or the server has said or done something since: it can only be a farewell."""
-        return self._clock() - self.used_at > idle_timeout or self._stream.has_input()
+        is_old = self._clock() - self.used_at > idle_timeout
+        return is_old or not self._dialogue.is_empty or self._stream.has_input()
 
     def progress(self) -> None:
         """Take the steps towards EHLO that need no waiting."""
@@ -138,7 +140,7 @@ class Connection:
             reply = self._read_reply(last_moment)
         except ConversationLost as loss:
             raise OutcomeUnknown(loss.cause) from loss
-        if not (200 <= reply.code < 300 or 400 <= reply.code < 600):
+        if reply.code == _FAREWELL or not (200 <= reply.code < 300 or 400 <= reply.code < 600):
             raise OutcomeUnknown(f"answered the final dot with {reply}")
         self._state = _State.READY
         self._needs_reset = False

@@ -18,6 +18,7 @@ from bqfilter.mail.spool import Spool
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import Stream
+from bqfilter.scoreboard import UPSTREAM_READY, Slot, Word
 from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities
 from bqfilter.smtp.replies import Reply
 from bqfilter.upstream.connection import Connection
@@ -39,11 +40,11 @@ class _Said:
 
 
 class Upstream:
-    """The leg to `addresses`, in order of preference. One per worker."""
+    """The leg to `addresses`, in order of preference. One per worker, whose slot shows how it fares."""
 
     def __init__(
         self, settings: Settings, addresses: Sequence[SocketAddress], hostname: bytes,
-        clock: Clock, connect: Connect, log: Log,
+        clock: Clock, connect: Connect, log: Log, slot: Slot | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._addresses = addresses
@@ -51,6 +52,8 @@ class Upstream:
         self._clock = clock
         self._connect = connect
         self._log = log
+        self._slot = slot or Slot.unseen()
+        self._started_at = clock()  # the connection
         self._connection: Connection | None = None
         self._said: _Said | None = None
         self._preferred = 0  # index of the server that worked last
@@ -90,6 +93,7 @@ class Upstream:
     def begin(self, client: Client, mail: bytes, limit: Deadline, ledger: Ledger) -> Reply:
         """Open a transaction with the client's MAIL line. Raises UpstreamFailure."""
         said = self._said = _Said(client, mail)
+        self._slot.serve(client.address)
         reply = self._with_replay(lambda connection: connection.begin(client, mail, limit), limit, ledger)
         said.is_open = reply.is_positive
         return reply
@@ -123,6 +127,7 @@ class Upstream:
             self._hang_up()  # in the middle of content there is no other way out
             if early is not None:
                 return early
+            self._slot.count(Word.UPSTREAM_LOST)
             raise UpstreamFailure(f"{connection.peer}: {loss.cause} while sending content") from loss
         reply = connection.final_reply(last_moment)
         self._said = None
@@ -155,6 +160,7 @@ class Upstream:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._slot[Word.UPSTREAM_OPEN] = 0
 
     def close_if_idle(self) -> None:
         """Give a kept connection back that has lain unused too long, or that the server has closed."""
@@ -215,6 +221,7 @@ class Upstream:
     def _failed(self, cause: str) -> UpstreamFailure:
         peer = self.peer
         self._hang_up()
+        self._slot.count(Word.UPSTREAM_LOST)
         return UpstreamFailure(f"{peer}: {cause}" if peer else cause)
 
     def _open(self, limit: Deadline, ledger: Ledger) -> Connection:
@@ -232,12 +239,14 @@ class Upstream:
                 self._hang_up()
                 if limit.has_passed:
                     break
+        self._slot.count(Word.UNREACHED)
         raise UpstreamFailure("; ".join(causes))
 
     def _open_one(self, index: int, limit: Deadline) -> Connection:
         if self._connection is None:
             self._connection = self._start(index)
         self._connection.open(limit)
+        self._slot.observe(UPSTREAM_READY, self._clock() - self._started_at)
         self._learn(self._connection.capabilities)
         if index != self._preferred:
             self._log.warning("after-filter server changed", upstream=self._connection.peer)
@@ -265,7 +274,9 @@ class Upstream:
         return [first, *(index for index in range(len(self._addresses)) if index != first)]
 
     def _start(self, index: int) -> Connection:
+        self._started_at = self._clock()
         stream = self._connect(self._addresses[index], self._clock)
+        self._slot[Word.UPSTREAM_OPEN] = 1
         return Connection(stream, self._settings.timeouts, self._hostname, self._clock)
 
     def _drop_if_stale(self, connection: Connection) -> None:
@@ -276,6 +287,7 @@ class Upstream:
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
+            self._slot[Word.UPSTREAM_OPEN] = 0
 
 
 def _unless_positive(reply: Reply, verb: str) -> Reply:
