@@ -9,7 +9,9 @@ B, but a limit for each reply: B less `margin`. Inside the last one, the reply t
 
 Until `handover` we can still say 451 and leave the after-filter server without its final dot. Once the dot is
 out nothing can be called back, so its reply is waited for until the last moment at which the client still
-hears us. A session limit D, where set, lies over all of it.
+hears us. A session limit D, where set, lies over all of it, with the same reserve: the dot goes out no later
+than `commit_reserve` before D. Only a server that takes longer than that to answer the dot holds a worker
+beyond D; to give up on it would be to report a failure for a message that it may have.
 """
 
 import math
@@ -46,7 +48,8 @@ class Budget:
     def handover(self, end_of_data: float) -> Deadline:
         """The last instant at which a final dot may be sent."""
         settings = self._settings
-        return self._at(end_of_data + settings.proxy_timeout - settings.margin - settings.commit_reserve)
+        latest = min(end_of_data + settings.proxy_timeout - settings.margin, self.ends_at)
+        return Deadline(self._clock, latest - settings.commit_reserve)
 
     def last_moment(self, end_of_data: float) -> Deadline:
         """Until when the reply to a final dot that was sent is waited for, D notwithstanding."""

@@ -1,21 +1,5 @@
-"""The command `bqfilterd`. Exit status: 0 good, 1 found something wrong, 2 usage, 78 bad configuration."""
+"""The command `bqfilterd`: one module a family of commands, put together in `group`."""
 
-import click
+from bqfilter.cli.group import main
 
-from bqfilter import __version__
-from bqfilter.cli.check import check
-from bqfilter.cli.config import show_config
-from bqfilter.cli.demo import demo
-from bqfilter.cli.serve import serve
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="bqfilterd")
-def main() -> None:
-    """A before-queue mail filter for Postfix."""
-
-
-main.add_command(serve)
-main.add_command(check)
-main.add_command(demo)
-main.add_command(show_config)
+__all__ = ["main"]

@@ -337,7 +337,7 @@ _DURATIONS = st.floats(0.01, 30.0)
 
 @given(
     st.builds(PoolSettings, st.integers(1, 500), st.integers(0, 10**9)),
-    st.builds(BudgetSettings, st.floats(61.0, 3600.0), _DURATIONS, _DURATIONS, st.floats(0.01, 86400.0)),
+    st.builds(BudgetSettings, st.floats(61.0, 3600.0), _DURATIONS, _DURATIONS, st.floats(31.0, 86400.0)),
     st.lists(st.integers(1, 10_000), min_size=1, max_size=4, unique=True),
 )
 def test_whatever_is_in_range_survives_rendering(

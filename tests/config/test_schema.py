@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from bqfilter.config.loader import parse
 from bqfilter.config.schema import (
     BudgetSettings,
     KeyRow,
@@ -15,6 +16,7 @@ from bqfilter.config.schema import (
     sample_settings,
     tables,
 )
+from bqfilter.errors import ConfigError
 from bqfilter.net.address import LOOPBACK_NETWORKS, Endpoint, parse_network
 
 _OURS = Endpoint.parse("inet:127.0.0.1:10025")
@@ -134,3 +136,16 @@ def test_sockets_must_not_meet(listen: list[str], upstream: list[str], keys: lis
         upstream=UpstreamSettings(tuple(Endpoint.parse(text) for text in upstream)),
     )
     assert [problem.key for problem in settings.problems()] == keys
+
+
+@pytest.mark.parametrize(("session", "is_refused"), [("0s", False), ("10s", True), ("10001ms", False)])
+def test_a_session_limit_leaves_time_before_the_reserve(session: str, is_refused: bool) -> None:
+    text = (
+        '[[listen]]\nendpoint = "inet:127.0.0.1:1"\n[upstream]\nendpoint = "inet:127.0.0.1:2"\n'
+        f'[budget]\ncommit_reserve = "10s"\nsession = "{session}"\n'
+    )
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"budget\.session"):
+            parse(text, "test.toml")
+    else:
+        assert parse(text, "test.toml").budget.commit_reserve == 10

@@ -1,0 +1,223 @@
+"""`bqfilterd tune`: how many workers, and why."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from bqfilter.cli.options import DEFAULT_PATH, configuration_errors
+from bqfilter.config import Settings, load
+from bqfilter.config.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.sizing import Figures, Measured, Source
+    from bqfilter.saturation.tune_report import Page
+
+_SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+
+
+class _Unit(click.ParamType[float]):
+    """A number with a unit, larger than nothing unless `zero` is allowed."""
+
+    def __init__(self, name: str, parse: Callable[[str], float], *, zero: bool = False) -> None:
+        self.name = name
+        self._parse = parse
+        self._zero = zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            parsed = self._parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        if not parsed and not self._zero:
+            self.fail(f"{value!r}: more than 0 is needed", param, ctx)
+        return parsed
+
+
+class _Number(click.FloatRange):
+    """A number within a range; click's own takes "nan" for being in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
+
+
+class _Counts(click.ParamType[list[int]]):
+    """Whole numbers with commas between them."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            counts = sorted({int(one) for one in value.split(",")})
+        except ValueError:
+            counts = []
+        if not counts or not 1 <= counts[0] <= counts[-1] <= _MOST:
+            self.fail(f"{value!r}: whole numbers from 1 to {_MOST} with commas between them", param, ctx)
+        return counts
+
+
+_MOST = 100_000  # of anything that is counted; what is more is a slip of the finger
+_TIME = _Unit("duration", parse_duration)
+_TIME_OR_NONE = _Unit("duration", parse_duration, zero=True)
+_SIZE = _Unit("size", parse_size)
+_COUNT = click.IntRange(1, _MOST)
+_VARIATION = _Number(0, 1000)
+_SHARE = _Number(0, 1, min_open=True, max_open=True)
+
+
+@click.command()
+@click.option("--rate", type=_Number(0, _MOST, min_open=True), help="Messages a second at the peak.")
+@click.option("--service-time", type=_TIME, help="Mean time a message holds a worker, without the upload.")
+@click.option("--service-cv2", type=_VARIATION, help="Variance of that time over its square. [4]")
+@click.option("--arrival-cv2", type=_VARIATION, help="The same of arrivals; more than 1: bursts. [1]")
+@click.option("--before-maxproc", type=_COUNT, help="maxproc of all services with this filter. [100]")
+@click.option("--after-maxproc", type=_COUNT, help="maxproc of the after-filter service. [100]")
+@click.option("--speed-adjust/--no-speed-adjust", default=None, help="smtpd_proxy_options. [off]")
+@click.option("--upload-time", type=_TIME_OR_NONE, help="Mean time a client takes to send a message. [0s]")
+@click.option("--session", type=_TIME_OR_NONE, help="budget.session; 0s is no limit. [0s]")
+@click.option("--proxy-timeout", type=_TIME, help="smtpd_proxy_timeout. [100s]")
+@click.option("--worker-memory", type=_SIZE, help="Memory of one worker (PSS).")
+@click.option("--memory", type=_SIZE, help="Memory for bqfilterd altogether.")
+@click.option("--base-memory", type=_SIZE, help="What of it is not for workers. [100MB]")
+@click.option("--cpu-per-message", type=_TIME, help="Processor time of one message, scanners included.")
+@click.option("--cores", type=_COUNT, help="Processors. [those of this machine]")
+@click.option("--backlog", type=_COUNT, help="listen.backlog. [256]")
+@click.option("--somaxconn", type=_COUNT, help="net.core.somaxconn. [that of this machine]")
+@click.option("--workers", type=_COUNT, help="The present pool.workers.")
+@click.option("--config", "path", type=click.Path(path_type=Path), help=f"[{DEFAULT_PATH}, if it is there]")
+@click.option("--wait-target", type=_TIME, help="A wait this long is to be rare. [1s]")
+@click.option("--wait-probability", type=_SHARE, help="How rare: this share of the sessions. [0.01]")
+@click.option(
+    "--measured",
+    "measured_file",
+    type=click.File(encoding="utf-8"),
+    help="Figures of a running pool, as JSON; - is standard input.",
+)
+@click.option("--growth", type=_Number(1, 100), default=1.3, help="Room on a measured rate. [1.3]")
+@click.option("--what-if", type=_Counts(), help="Show these numbers of workers.")
+@click.option("--before-service", multiple=True, default=["smtp/inet"], help="In master.cf. [smtp/inet]")
+@click.option("--after-service", help="In master.cf. [as upstream.endpoint has it, or 127.0.0.1:10026/inet]")
+@click.option("--json", "wants_json", is_flag=True, help="The same as one JSON value.")
+@click.option("--check", "is_check", is_flag=True, help="Exit 1 if the present workers break the law.")
+def tune(
+    path: Path | None,
+    measured_file: TextIO | None,
+    growth: float,
+    what_if: list[int] | None,
+    before_service: tuple[str, ...],
+    after_service: str | None,
+    wants_json: bool,
+    is_check: bool,
+    **options: Any,
+) -> None:
+    """Say how many workers the pool should have, and why.
+
+    Figures come from the options, then from the configuration, the running pool and this machine; each is
+    shown with its source. Durations are written "30s", sizes "45MB". With --check the exit status is 1 when
+    the present number of workers cannot guarantee an answer in time to all before-filter processes, or is
+    more than the after-filter service has processes for.
+    """
+    # Imported here: no other command needs any of it.
+    from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.sizing import MOST_ERLANGS, Source, gather, measured_layer
+
+    settings = _settings(path)
+    measured = _read_measured(measured_file) if measured_file else None
+    layers: dict[Source, Mapping[str, Any]] = {
+        Source.OPTION: options,
+        Source.CONFIGURATION: _configured(settings) if settings else {},
+        Source.MEASURED: measured_layer(measured, growth) if measured else {},
+        Source.MACHINE: _machine(),
+    }
+    figures = gather(layers)
+    if figures.load and figures.load.erlangs > MOST_ERLANGS:
+        raise click.UsageError(
+            f"{figures.load.erlangs:.0f} sessions at a time: is a figure in the wrong unit?"
+        )
+    if is_check and figures.workers is None:
+        raise click.UsageError("--check needs the present number of workers: --workers or --config")
+    services = Services(before_service, after_service or _after_service(settings))
+    page = _page(figures, measured, services, what_if)
+    _show(page, wants_json)
+    raise click.exceptions.Exit(1 if is_check and page.breaches else 0)
+
+
+def _settings(path: Path | None) -> Settings | None:
+    """What a configuration says: the given one, or the usual one if this user may read it."""
+    if path is None and not os.access(DEFAULT_PATH, os.R_OK):
+        return None
+    with configuration_errors():
+        return load(path or DEFAULT_PATH)
+
+
+def _configured(settings: Settings) -> dict[str, Any]:
+    return {
+        "workers": settings.pool.workers,
+        "session": settings.budget.session,
+        "proxy_timeout": settings.budget.proxy_timeout,
+        "backlog": min(listen.backlog for listen in settings.listen),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    try:
+        somaxconn = int(_SOMAXCONN.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        somaxconn = None
+    return {"cores": len(os.sched_getaffinity(0)), "somaxconn": somaxconn}
+
+
+def _after_service(settings: Settings | None) -> str:
+    """The after-filter service as master.cf most likely names it."""
+    endpoint = settings.upstream.endpoints[0] if settings else None
+    if endpoint is None or endpoint.scheme != "inet":
+        return "127.0.0.1:10026/inet"
+    return f"{str(endpoint).removeprefix('inet:')}/inet"
+
+
+def _read_measured(file: TextIO) -> Measured:
+    from bqfilter.saturation.sizing import Measured
+
+    try:
+        return Measured.parse(json.load(file))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--measured") from error
+
+
+def _page(figures: Figures, measured: Measured | None, services: Services, what_if: list[int] | None) -> Page:
+    from bqfilter.saturation.comparison import compare
+    from bqfilter.saturation.sizing import breaches, outlook, propose, telling_counts
+    from bqfilter.saturation.tune_report import Page
+
+    plan = propose(figures)
+    return Page(
+        plan=plan,
+        outlooks=[outlook(plan.adopted, count) for count in what_if or telling_counts(plan)],
+        services=services,
+        breaches=breaches(figures) if figures.workers is not None else None,
+        measured=measured,
+        comparison=compare(measured, figures) if measured else None,
+    )
+
+
+def _show(page: Page, wants_json: bool) -> None:
+    from bqfilter.saturation.tune_report import as_json, lines
+
+    if wants_json:
+        click.echo(json.dumps(as_json(page), indent=2))
+    else:
+        click.echo("\n".join(lines(page)).rstrip())
