@@ -1,4 +1,4 @@
-"""bqfilterd as a program of its own: started from a table of settings, watched through its log, ended by its pid.
+"""bqfilterd as a program of its own: started from settings, watched through its log, ended by its pid.
 
 A started program is ready for connections, or starting it fails with what it wrote. Nothing here waits for
 a fixed time: every wait polls a condition and fails, with the log, when the limit has passed. The stderr of
@@ -23,12 +23,14 @@ from typing import Any, TypeVar
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "bqfilter")
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_INTERVAL = 0.02
+START_LIMIT = 60.0
+TROUBLE = re.compile(r"\berror: |Traceback|possible duplicate")
 
 Settings = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], what: str, limit: float = 30.0) -> T:
+def eventually(condition: Callable[[], T | None], what: str, limit: float = 30.0) -> T:
     """Poll until `condition` gives something true, and return that; what it gave last is in the failure."""
     end = time.monotonic() + limit
     while not (found := condition()):
@@ -40,7 +42,7 @@ def eventually(condition: Callable[[], T], what: str, limit: float = 30.0) -> T:
 
 @contextlib.contextmanager
 def short_directory(prefix: str) -> Iterator[Path]:
-    """A directory whose path leaves room for unix sockets (108 bytes) and that unprivileged users may enter."""
+    """A directory that unprivileged users may enter, with a path that leaves room for unix sockets."""
     path = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # pytest's own ones are long, and root's alone
     path.chmod(0o755)
     try:
@@ -89,13 +91,18 @@ class Bqfilterd:
         """The verdict word of every message logged so far."""
         return re.findall(r"\bresult=(\S+)", self.log())
 
+    def wait_for_results(self, count: int) -> list[str]:
+        """As many or more of them; a message is logged after its verdict has been sent."""
+        eventually(lambda: len(self.results()) >= count, f"{count} messages in the log")
+        return self.results()
+
     def queue_ids(self) -> list[str]:
         """The after-filter queue ids of every message logged so far."""
         return re.findall(r"\bqueued_as=\"?(\w+)", self.log())
 
     def trouble(self) -> list[str]:
-        """The lines that a quiet run must not have."""
-        return [line for line in self.log().splitlines() if re.search(r"(?i)\b(error|critical|traceback)\b", line)]
+        """The lines that no run may have in which nothing went wrong, however busy it was."""
+        return [line for line in self.log().splitlines() if TROUBLE.search(line)]
 
     def wait_for_log(self, pattern: str, limit: float = 30.0) -> re.Match[str]:
         try:
@@ -108,8 +115,10 @@ class Bqfilterd:
         return {pid for pid in _children(self.process.pid) if b"worker" in _title(pid)}
 
     def configure(self, settings: Settings) -> None:
-        """Write new settings; they count from the next reload on."""
-        self.config_path.write_text(toml(settings), encoding="utf-8")
+        """Write new settings, all of them at once; they count from the next reload on."""
+        draft = self.config_path.with_suffix(".new")
+        draft.write_text(toml(settings), encoding="utf-8")
+        draft.rename(self.config_path)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -125,7 +134,7 @@ class Bqfilterd:
             raise AssertionError(f"not ended {limit:g} s after SIGTERM:\n{self.log()}") from None
 
     def kill(self) -> None:
-        """End the master and every child at once, whatever state they are in; the master first, it replaces them."""
+        """End the whole family at once, the master first, because it would replace the others."""
         family = [self.process.pid, *_children(self.process.pid)]
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
@@ -156,10 +165,10 @@ def _wait_until_ready(program: Bqfilterd) -> None:
         return bool(re.search(r"\bready\b", program.log())) or program.process.poll() is not None
 
     try:
-        eventually(ready_or_ended, "bqfilterd says that it is ready")
-    except AssertionError:
+        eventually(ready_or_ended, "bqfilterd says that it is ready", START_LIMIT)
+    except AssertionError as failure:
         program.kill()
-        raise
+        raise AssertionError(f"{failure}\n{program.log()}") from None
     if program.process.poll() is not None:
         raise AssertionError(f"ended with {program.process.returncode} instead of serving:\n{program.log()}")
 

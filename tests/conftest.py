@@ -1,0 +1,24 @@
+"""What many tests need, named after the glossary; and how hypothesis searches."""
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from tests.doubles.clock import FakeClock
+from tests.doubles.recorder import RecordingSink
+
+# The same examples on every run, and no limit on the time of one: a busy machine is no defect.
+hypothesis_settings.register_profile(
+    "bqfilter", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("bqfilter")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sink() -> RecordingSink:
+    return RecordingSink()

@@ -1,0 +1,367 @@
+"""The leg to the after-filter servers: which one, over which connection, and what may be said again."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from bqfilter.errors import OutcomeUnknown, PeerUnreachable, UpstreamFailure
+from bqfilter.ledger import Ledger
+from bqfilter.log import Log
+from bqfilter.mail.envelope import Client
+from bqfilter.mail.spool import Spool
+from bqfilter.net.address import SocketAddress
+from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.stream import Stream
+from bqfilter.smtp.client import NO_CAPABILITIES
+from bqfilter.smtp.replies import Reply
+from bqfilter.upstream import Upstream
+from tests.doubles.clock import FakeClock
+from tests.doubles.recorder import RecordingSink
+from tests.doubles.settings import HOSTNAME, settings
+from tests.doubles.upstream import HANGUP, SILENCE, XFORWARD, FakeUpstream
+
+MAIL, RCPT, RCPT2 = b"MAIL FROM:<a>", b"RCPT TO:<b>", b"RCPT TO:<c>"
+FIRST, SECOND = (SocketAddress(2, ("127.0.0.1", port)) for port in (10026, 10027))
+WIRE = b"text\r\n.\r\n"
+
+
+@dataclass
+class Bench:
+    """An Upstream over fake servers, with what its caller would bring along."""
+
+    server: FakeUpstream
+    upstream: Upstream
+    ledger: Ledger
+    clock: FakeClock
+    sink: RecordingSink
+
+    @property
+    def limit(self) -> Deadline:
+        return Deadline.after(self.clock, 95)
+
+    def begin(self) -> Reply:
+        return self.upstream.begin(Client(), MAIL, self.limit, self.ledger)
+
+    def recipient(self, line: bytes = RCPT) -> Reply:
+        return self.upstream.recipient(line, self.limit, self.ledger)
+
+    def hand_over(self) -> Reply:
+        spool = Spool("/tmp", 10**6, 0)
+        spool.append(WIRE)
+        spool.is_clean = True
+        return self.upstream.hand_over(spool, lambda: None, self.limit, self.limit, self.ledger)
+
+    def pass_one(self) -> Reply:
+        """A whole message."""
+        self.begin()
+        self.recipient()
+        reply = self.hand_over()
+        self.upstream.finish()
+        return reply
+
+
+def bench(clock: FakeClock, server: FakeUpstream, *lines: str, addresses: int = 1) -> Bench:
+    sink = RecordingSink()
+    upstream = Upstream(
+        settings(*lines), (FIRST, SECOND)[:addresses], HOSTNAME, clock, server.connect, Log(sink, False)
+    )
+    return Bench(server, upstream, Ledger(clock, lambda *_: None), clock, sink)
+
+
+KEEP = "upstream.max_messages_per_connection = 3"
+FORWARDING = (b"PIPELINING", XFORWARD)
+
+
+@pytest.fixture
+def kept(clock: FakeClock) -> Bench:
+    """A leg that keeps its connection and has carried one message over it."""
+    one = bench(clock, FakeUpstream(clock, FORWARDING), KEEP)
+    assert one.pass_one().code == 250
+    assert len(one.server.connections) == 1
+    return one
+
+
+def test_a_message_passes(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+
+    assert one.pass_one() == Reply(250, (b"2.0.0 Ok: queued as 4Q1",))
+    assert one.server.messages == [WIRE]
+    assert one.server.connections[0].is_closed
+    assert one.upstream.peer == ""
+
+
+def test_a_kept_connection_carries_as_many_messages_as_it_may(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock), KEEP)
+    for _ in range(4):
+        one.pass_one()
+
+    assert len(one.server.messages) == 4
+    assert len(one.server.connections) == 2
+    assert [stream.is_closed for stream in one.server.connections] == [True, False]
+
+
+def test_connecting_ahead_does_not_wait(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    before = clock()
+    one.upstream.prepare()
+    one.upstream.prepare()
+
+    assert clock() == before
+    assert len(one.server.connections) == 1
+    assert one.server.commands == [b"EHLO filter.example"]
+    assert one.begin().code == 250
+    assert len(one.server.connections) == 1
+
+
+def test_nothing_is_prepared_inside_a_transaction(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    one.begin()
+    one.server.connections[0].has_left = True
+    one.upstream.prepare()
+
+    assert len(one.server.connections) == 1
+
+
+def test_a_prepared_connection_is_given_up_when_no_message_came(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    one.upstream.prepare()
+    one.upstream.end_session()
+
+    assert one.server.connections[0].is_closed
+
+
+def test_capabilities_are_asked_for_once(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, [b"SIZE 10"]))
+    for _ in range(3):
+        assert one.upstream.capabilities(one.limit, one.ledger).keywords == {b"SIZE": b"10"}
+
+    assert len(one.server.connections) == 1
+
+
+def test_without_a_server_there_is_nothing_to_announce_yet(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, connect=[HANGUP]))
+
+    assert one.upstream.capabilities(one.limit, one.ledger) is NO_CAPABILITIES
+    assert one.upstream.capabilities(one.limit, one.ledger).pipelining
+
+
+def refusing(clock: FakeClock, server: FakeUpstream, refused: SocketAddress) -> Bench:
+    """Two servers, one of which refuses connections."""
+    one = bench(clock, server, addresses=2)
+    connect = server.connect
+
+    def connect_or_not(address: SocketAddress, now: Clock) -> Stream:
+        if address == refused:
+            raise PeerUnreachable("Connection refused")
+        return connect(address, now)
+
+    one.upstream._connect = connect_or_not
+    return one
+
+
+def test_the_next_server_is_tried_when_one_refuses(clock: FakeClock) -> None:
+    one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
+
+    assert one.begin().code == 250
+    assert one.upstream.peer == str(SECOND)
+    assert one.sink.alarms == [f"warning: after-filter server changed upstream={SECOND}"]
+
+
+def test_the_one_that_worked_stays_the_first_choice_for_a_minute(clock: FakeClock) -> None:
+    one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
+    one.pass_one()
+    clock.advance(59)
+    one.pass_one()
+    assert len(one.sink.alarms) == 1
+
+    clock.advance(2)
+    one.pass_one()
+    assert [stream.peer for stream in one.server.connections] == [str(SECOND)] * 3
+
+
+def test_with_no_server_left_the_failure_names_all(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, connect=[b"554 no\r\n", HANGUP]), addresses=2)
+
+    with pytest.raises(UpstreamFailure) as failure:
+        one.begin()
+    assert str(FIRST) in failure.value.cause
+    assert str(SECOND) in failure.value.cause
+    assert "; " in failure.value.cause
+    assert all(stream.is_closed for stream in one.server.connections)
+
+
+def test_when_the_time_is_over_no_further_server_is_tried(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, connect=[SILENCE]), "timeouts.greeting = '3600s'", addresses=2)
+
+    with pytest.raises(UpstreamFailure):
+        one.begin()
+    assert len(one.server.connections) == 1
+
+
+def test_a_refusal_is_a_reply_and_no_failure(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, mail=[b"550 no\r\n"], rcpt=[b"550 nobody\r\n"]))
+
+    assert one.begin() == Reply(550, (b"no",))
+    one.upstream.finish()
+    assert one.begin().code == 250
+    assert one.recipient() == Reply(550, (b"nobody",))
+
+
+@pytest.mark.parametrize("farewell", [b"421 too many\r\n", HANGUP], ids=["421", "hung up"])
+def test_a_kept_connection_that_ended_is_replaced(kept: Bench, farewell: bytes) -> None:
+    kept.server.tell(b"MAIL", farewell)
+
+    assert kept.pass_one().code == 250
+    assert len(kept.server.connections) == 2
+    assert len(kept.server.messages) == 2
+    assert kept.sink.alarms == []
+
+
+def test_a_fresh_connection_is_not_tried_twice(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, mail=[HANGUP]))
+
+    with pytest.raises(UpstreamFailure, match=r"127\.0\.0\.1:10026"):
+        one.begin()
+    assert len(one.server.connections) == 1
+
+
+def test_a_kept_connection_that_is_silent_is_not_tried_again(kept: Bench) -> None:
+    kept.server.tell(b"MAIL", SILENCE)
+    before = kept.clock()
+
+    with pytest.raises(UpstreamFailure, match="nothing received"):
+        kept.begin()
+    assert len(kept.server.connections) == 1
+    assert kept.clock() - before == 60
+
+
+def test_a_transaction_is_said_again_where_the_server_was_lost(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING))
+    one.begin()
+    one.recipient(RCPT)
+    one.server.tell(b"RCPT", b"450 busy\r\n")
+    one.recipient(RCPT2)
+    one.server.tell(b"DATA", HANGUP)
+    said = len(one.server.commands)
+
+    assert one.hand_over().code == 250
+    again = [line for line in one.server.commands[said:] if not line.startswith(b"XFORWARD")]
+    assert again == [b"DATA", b"EHLO filter.example", MAIL, RCPT, b"DATA", b"QUIT"]
+    assert one.server.messages == [WIRE]
+
+
+def test_a_transaction_is_said_again_only_once(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, rcpt=[HANGUP, HANGUP]))
+    one.begin()
+
+    with pytest.raises(UpstreamFailure):
+        one.recipient()
+    assert len(one.server.connections) == 2
+
+
+def test_what_was_accepted_and_is_refused_again_fails_the_message(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING))
+    one.begin()
+    one.recipient()
+    one.server.tell(b"RCPT", b"550 nobody\r\n")
+    one.server.tell(b"DATA", HANGUP)
+
+    with pytest.raises(UpstreamFailure, match="accepted before was answered 550"):
+        one.hand_over()
+    assert one.server.messages == []
+
+
+def test_after_the_dot_there_is_no_second_try(kept: Bench) -> None:
+    kept.begin()
+    kept.recipient()
+    kept.server.tell(b".", HANGUP)
+
+    with pytest.raises(OutcomeUnknown):
+        kept.hand_over()
+    assert len(kept.server.connections) == 1
+    assert len(kept.server.messages) == 2
+
+
+def test_a_refused_data_is_passed_on_and_the_connection_kept_for_a_reset(kept: Bench) -> None:
+    kept.begin()
+    kept.recipient()
+    kept.server.tell(b"DATA", b"451 later\r\n")
+
+    assert kept.hand_over() == Reply(451, (b"later",))
+    kept.upstream.finish()
+    said = len(kept.server.commands)
+    assert kept.pass_one().code == 250
+    assert kept.server.commands[said] == b"RSET"
+    assert len(kept.server.connections) == 1
+
+
+def test_data_answered_with_250_is_a_failure(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, data=[b"250 fine\r\n"]))
+    one.begin()
+    one.recipient()
+
+    with pytest.raises(UpstreamFailure, match="answered DATA with 250"):
+        one.hand_over()
+    assert one.server.messages == []
+
+
+def test_a_connection_left_in_the_middle_of_content_is_never_used_again(kept: Bench) -> None:
+    kept.begin()
+    kept.recipient()
+    kept.server.connections[0].is_stuck = False
+    stream = kept.server.connections[0]
+    kept.server.tell(b"DATA", b"354 go\r\n452 full\r\n")
+    original = stream.write
+
+    def stuck_in_content(data: bytes, deadline: Deadline) -> None:
+        stream.is_stuck = data.endswith(b".\r\n")
+        original(data, deadline)
+
+    stream.write = stuck_in_content  # type: ignore[method-assign]
+    assert kept.hand_over().code == 452
+    kept.upstream.finish()
+
+    assert stream.is_closed
+    assert kept.pass_one().code == 250
+    assert len(kept.server.connections) == 2
+
+
+def test_an_abandoned_transaction_is_hung_up_on(kept: Bench) -> None:
+    kept.begin()
+    kept.upstream.abandon()
+
+    assert kept.server.connections[0].is_closed
+    assert kept.server.commands[-1] != b"QUIT"
+
+
+def test_an_idle_connection_is_given_back_when_it_is_stale(kept: Bench) -> None:
+    closed = []
+    for _ in range(2):
+        kept.upstream.close_if_idle()
+        closed.append(kept.server.connections[0].is_closed)
+        kept.clock.advance(61)
+
+    assert closed == [False, True]
+    assert kept.server.commands[-1] == b"QUIT"
+
+
+def test_a_stale_connection_is_replaced_ahead_of_the_next_message(kept: Bench) -> None:
+    kept.server.connections[0].inbox += b"421 timeout\r\n"
+    kept.upstream.prepare()
+
+    assert [stream.is_closed for stream in kept.server.connections] == [True, False]
+
+
+def test_the_lack_of_xforward_is_logged_when_it_begins(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    for _ in range(3):
+        one.pass_one()
+    assert len(one.sink.alarms) == 1
+    assert "smtpd_authorized_xforward_hosts" in one.sink.alarms[0]
+
+
+def test_a_step_without_a_transaction_is_a_failure(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+
+    with pytest.raises(UpstreamFailure, match="no transaction is open"):
+        one.recipient()
