@@ -6,6 +6,7 @@ from bqfilter import __version__
 from bqfilter.cli.check import check
 from bqfilter.cli.config import show_config
 from bqfilter.cli.demo import demo
+from bqfilter.cli.postfix_config import postfix_config
 from bqfilter.cli.serve import serve
 from bqfilter.cli.tune import tune
 
@@ -21,3 +22,4 @@ main.add_command(check)
 main.add_command(demo)
 main.add_command(show_config)
 main.add_command(tune)
+main.add_command(postfix_config)

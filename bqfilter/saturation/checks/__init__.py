@@ -1,0 +1,1 @@
+"""What `bqfilterd check --postfix` looks at, a module a subject; the list is in `saturation.agreement`."""
