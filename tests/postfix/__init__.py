@@ -2,4 +2,5 @@
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in ("load", "postfix_instance", "smtp_client")))
+for module in ("deliveries", "load", "postfix_instance", "smtp_client"):
+    pytest.register_assert_rewrite(f"{__name__}.{module}")

@@ -19,12 +19,16 @@ from tests.doubles.programs import Bqfilterd, Settings, short_directory, start_b
 from .postfix_instance import MaillogView, PostfixInstance, Service, free_ports, own_loopback_address
 
 
+def strict_about_newlines(but_not_from: str) -> dict[str, str]:
+    return {"smtpd_forbid_bare_newline": "normalize", "smtpd_forbid_bare_newline_exclusions": but_not_from}
+
+
 def before_filter_services(filter_address: str) -> list[Service]:
     """They hand over to the filter. `strict` cleans up line endings as Postfix 3.9 does by default."""
     usual = {"smtpd_proxy_filter": filter_address, "smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
     speed = {"smtpd_proxy_options": "speed_adjust"}
-    impatient = {"smtpd_proxy_timeout": "2s"}
-    strict = {"smtpd_forbid_bare_newline": "normalize", "smtpd_forbid_bare_newline_exclusions": ""}
+    impatient = {"smtpd_proxy_timeout": "3s"}
+    strict = strict_about_newlines(but_not_from="")
     return [
         Service("before", usual, processes="40"),
         Service("before-speed", usual | speed, processes="40"),
@@ -37,16 +41,19 @@ def before_filter_services(filter_address: str) -> list[Service]:
 
 
 def after_filter_services() -> list[Service]:
-    """They take mail back from the filter. `after-exempting` is as sites have it that clean up line endings."""
+    """They take mail back from the filter. `after-exempting` cleans up line endings, but not the filter's."""
     usual = {
         "smtpd_authorized_xforward_hosts": "127.0.0.0/8",
         "smtpd_recipient_restrictions": "check_recipient_access regexp:$config_directory/recipient_access",
     }
-    exempting = {"smtpd_forbid_bare_newline": "normalize", "smtpd_forbid_bare_newline_exclusions": "127.0.0.0/8"}
+    announce_the_dot = "check_client_access regexp:$config_directory/announce"
+    exempting = strict_about_newlines(but_not_from="127.0.0.0/8")
     return [
         Service("after", usual),
         Service("after-small", usual | {"message_size_limit": "100000"}),
-        Service("after-slow", usual | {"smtpd_data_restrictions": "sleep 4"}),
+        Service("after-slow", usual | {"smtpd_data_restrictions": "sleep 5"}),
+        Service("after-pensive", usual | {"smtpd_end_of_data_restrictions": announce_the_dot + ", sleep 60"}),
+        Service("after-hasty", usual | {"smtpd_timeout": "1s"}),
         Service("after-verbose", usual, program="smtpd -v"),
         Service("after-exempting", usual | exempting),
     ]
@@ -116,7 +123,7 @@ def maillog(postfix: PostfixInstance) -> MaillogView:
 
 @pytest.fixture(params=["", "-speed"], ids=["without speed_adjust", "with speed_adjust"])
 def mode(request: pytest.FixtureRequest) -> str:
-    """What the names of the before-filter services end in, for the two ways they have to talk to the filter."""
+    """What the names of before-filter services end in, for the two ways they have to talk to the filter."""
     suffix: str = request.param
     return suffix
 
@@ -135,7 +142,7 @@ class Filters:
         self._started: list[Bqfilterd] = []
 
     def settings(self, after: str = "after", **tables: dict[str, Any]) -> Settings:
-        """The usual settings with `after` behind it; a keyword is a table whose keys go over the usual ones."""
+        """The usual settings with `after` behind it; the keys of a keyword's table go over the usual ones."""
         usual: dict[str, dict[str, Any]] = {
             "pool": {"workers": 4},
             "upstream": {"endpoint": self._endpoint(after)},

@@ -37,7 +37,15 @@ class Load:
 def start_load(address: tuple[str, int], *options: str, messages: int = MESSAGES, sessions: int = 20) -> Load:
     """Begin to send; `options` are smtp-source's own."""
     recipient = fresh_address("x", "elsewhere.example")
-    command = ["smtp-source", "-N", "-m", str(messages), "-s", str(min(sessions, messages)), *options]
+    command = [
+        "/usr/sbin/smtp-source",
+        "-N",
+        "-m",
+        str(messages),
+        "-s",
+        str(min(sessions, messages)),
+        *options,
+    ]
     process = subprocess.Popen(
         [*command, "-f", "load@remote.example", "-t", recipient, "{}:{}".format(*address)],
         stdin=subprocess.DEVNULL,
@@ -50,15 +58,12 @@ def start_load(address: tuple[str, int], *options: str, messages: int = MESSAGES
 def delivered_once(postfix: PostfixInstance, maillog: MaillogView, load: Load) -> set[str]:
     """Assert it for every message of the load; the queue ids under which they were delivered."""
     postfix.settle(LIMIT)
-    found = eventually(lambda: _deliveries(maillog, load), f"{load.messages} deliveries in the maillog", LIMIT)
-    assert set(Counter(recipient for _, recipient in found).values()) == {1}
-    assert len(found) == load.messages
-    queue_ids = {queue_id for queue_id, _ in found}
+    delivery = rf"postfix/discard\S+: (\w+): to=<(\d+{re.escape(load.recipient)})>, .*status=sent"
+    enough = f"{load.messages} deliveries in the maillog"
+    eventually(lambda: len(maillog.matches(delivery)) >= load.messages, enough, LIMIT)
+    recipients = Counter(found[2] for found in maillog.matches(delivery))
+    assert set(recipients.values()) == {1}
+    assert len(recipients) == load.messages
+    queue_ids = {found[1] for found in maillog.matches(delivery)}
     assert len(queue_ids) == load.messages
     return queue_ids
-
-
-def _deliveries(maillog: MaillogView, load: Load) -> list[tuple[str, str]] | None:
-    delivery = rf"postfix/discard\S+: (\w+): to=<(\d+{re.escape(load.recipient)})>, .*status=sent"
-    found = [(match[1], match[2]) for match in maillog.matches(delivery)]
-    return found if len(found) >= load.messages else None

@@ -8,10 +8,11 @@ import re
 import socket
 import struct
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 CRLF = b"\r\n"
+SENDER = "a@remote.example"
+PLAIN = b"Subject: plain\r\n\r\nHello.\r\n"
 
 
 class Closed(Exception):
@@ -30,7 +31,7 @@ class SmtpClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _type: type | None, _value: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -107,7 +108,7 @@ def stuffed(content: bytes) -> bytes:
 
 
 def submit(address: tuple[str, int], sender: str, recipients: Sequence[str], content: bytes) -> bytes:
-    """A whole message over a connection of its own; the verdict. Refusals before the content fail the test."""
+    """A whole message over a connection of its own; the verdict. An earlier refusal is a failure."""
     with SmtpClient(address) as client:
         client.begin(sender, recipients)
         verdict = client.end(content)

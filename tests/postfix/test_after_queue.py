@@ -3,9 +3,10 @@
 import pytest
 
 from .conftest import Filters
-from .load import delivered_once, start_load
-from .postfix_instance import MaillogView, PostfixInstance, arrived, fresh_address
-from .smtp_client import submit
+from .deliveries import arrives_once
+from .load import MESSAGES, delivered_once, start_load
+from .postfix_instance import MaillogView, PostfixInstance, fresh_address
+from .smtp_client import SENDER, submit
 
 # More workers than smtp(8) has processes and parked connections: a parked connection keeps a worker.
 WORKERS = {"workers": 20}
@@ -20,6 +21,7 @@ def test_a_queue_full_of_mail_passes_once_over_connections_that_are_used_again(
     load = start_load(postfix.at("queue"), "-l", "4096")
     load.wait()
     queue_ids = delivered_once(postfix, maillog, load)
+    assert bqfilterd.wait_for_results(MESSAGES) == ["accepted"] * MESSAGES
     assert sorted(bqfilterd.queue_ids()) == sorted(queue_ids)
     assert any(int(use[1]) > 2 for use in maillog.matches(r"postfix/scan/smtp\S+: .* conn_use=(\d+),"))
     assert not maillog.trouble()
@@ -33,17 +35,19 @@ def test_every_message_keeps_the_queue_id_it_had_before(
     load = start_load(postfix.at("queue"), messages=100, sessions=5)
     load.wait()
     queue_ids = delivered_once(postfix, maillog, load)
-    sent = {m[2]: m[1] for m in maillog.matches(r"postfix/scan/smtp\S+: (\w+): to=.*\(250 2\.0\.0 Ok: queued as (\w+)\)")}
-    seen = {m[1]: m[2] for m in maillog.matches(r"postfix/after/smtpd\S+: (\w+): client=.*orig_queue_id=(\w+),")}
-    assert set(sent) == queue_ids
-    assert seen == sent
+    sent = maillog.matches(r"postfix/scan/smtp\S+: (\w+): to=.*\(250 2\.0\.0 Ok: queued as (\w+)\)")
+    seen = maillog.matches(r"postfix/after/smtpd\S+: (\w+): client=.*orig_queue_id=(\w+),")
+    assert {found[2] for found in sent} == queue_ids
+    assert {found[1]: found[2] for found in seen} == {found[2]: found[1] for found in sent}
 
 
-def test_content_passes_the_after_queue_filter_byte_for_byte(postfix: PostfixInstance, filters: Filters) -> None:
+def test_content_passes_the_after_queue_filter_byte_for_byte(
+    postfix: PostfixInstance, filters: Filters
+) -> None:
     filters.start(pool=WORKERS)
     recipient = fresh_address()
-    assert submit(postfix.at("queue"), "a@remote.example", [recipient], CONTENT).startswith(b"250 ")
-    arrived(*postfix.inbox.wait_for(recipient), CONTENT)
+    assert submit(postfix.at("queue"), SENDER, [recipient], CONTENT).startswith(b"250 ")
+    arrives_once(postfix, recipient, CONTENT)
 
 
 def test_one_refused_recipient_in_a_pipelined_group_is_the_only_one_that_bounces(
@@ -55,7 +59,7 @@ def test_one_refused_recipient_in_a_pipelined_group_is_the_only_one_that_bounces
     recipients = [*good[:5], stranger, *good[5:]]
     assert submit(postfix.at("queue"), sender, recipients, CONTENT).startswith(b"250 ")
     for recipient in good:
-        arrived(*postfix.inbox.wait_for(recipient), CONTENT)
+        arrives_once(postfix, recipient, CONTENT)
     (bounce,) = postfix.inbox.wait_for(sender)
     assert b"\nFinal-Recipient: rfc822; %s\n" % stranger.encode() in bounce
     assert b"nobody here of that name" in bounce

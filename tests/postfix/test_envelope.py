@@ -5,33 +5,34 @@ import re
 import pytest
 
 from .conftest import Filters
-from .postfix_instance import MaillogView, PostfixInstance, arrived, fresh_address
-from .smtp_client import SmtpClient
+from .deliveries import arrives_once
+from .postfix_instance import MaillogView, PostfixInstance, fresh_address
+from .smtp_client import PLAIN, SmtpClient
 
-PLAIN = b"Subject: plain\r\n\r\nHello.\r\n"
 MAIL = "MAIL FROM:<a@remote.example>"
 RCPT = "RCPT TO:<x@box.example>"
 
-ENVELOPES = [
-    pytest.param(MAIL, RCPT, id="the usual"),
-    pytest.param("mail from: <a@remote.example> ", "Rcpt tO:  <x@box.example>", id="letter case and blanks"),
-    pytest.param("MAIL FROM:<>", RCPT, id="null sender"),
-    pytest.param("MAIL FROM:a@remote.example", "RCPT TO:x@box.example", id="no angle brackets"),
-    pytest.param('MAIL FROM:<"a b"@remote.example>', 'RCPT TO:<"x y"@box.example>', id="blanks in quotes"),
-    pytest.param('MAIL FROM:<"a>b"@remote.example>', 'RCPT TO:<"x<y>"@box.example>', id="brackets in quotes"),
-    pytest.param(r'MAIL FROM:<"a\"\\b"@remote.example>', r'RCPT TO:<"x\"y"@box.example>', id="escapes in quotes"),
-    pytest.param("MAIL FROM:<@r.example:a@remote.example>", "RCPT TO:<@r.example,@s.example:x@box.example>", id="routes"),
-    pytest.param(f"{MAIL} SIZE=1000", RCPT, id="SIZE"),
-    pytest.param(f"{MAIL} BODY=8BITMIME", RCPT, id="8BITMIME"),
-    pytest.param(f"{MAIL} body=7bit size=77", RCPT, id="lower-case parameters"),
-    pytest.param(f"{MAIL} RET=HDRS ENVID=e+2B1", f"{RCPT} NOTIFY=FAILURE,DELAY ORCPT=rfc822;o+3Dp@r.example", id="DSN"),
-    pytest.param("MAIL FROM:<jürgen@remote.example> SMTPUTF8", "RCPT TO:<зоя@box.example>", id="SMTPUTF8"),
-    pytest.param("MAIL FROM:<a@bücher.example> BODY=8BITMIME SMTPUTF8", RCPT, id="SMTPUTF8 domain"),
-    pytest.param(f"MAIL FROM:<{'a' * 64}@{'b' * 60}.example>", f"RCPT TO:<{'x' * 64}@box.example>", id="long addresses"),
-]
+# What the client writes, by what is special about it: a MAIL and a RCPT line.
+ENVELOPES = {
+    "the usual": (MAIL, RCPT),
+    "letter case and blanks": ("mail from: <a@remote.example> ", "Rcpt tO:  <x@box.example>"),
+    "null sender": ("MAIL FROM:<>", RCPT),
+    "no angle brackets": ("MAIL FROM:a@remote.example", "RCPT TO:x@box.example"),
+    "blanks in quotes": ('MAIL FROM:<"a b"@remote.example>', 'RCPT TO:<"x y"@box.example>'),
+    "brackets in quotes": ('MAIL FROM:<"a>b"@remote.example>', 'RCPT TO:<"x<y>"@box.example>'),
+    "escapes in quotes": (r'MAIL FROM:<"a\"\\b"@remote.example>', r'RCPT TO:<"x\"y"@box.example>'),
+    "routes": ("MAIL FROM:<@r.example:a@remote.example>", "RCPT TO:<@r.example,@s.example:x@box.example>"),
+    "SIZE": (f"{MAIL} SIZE=1000", RCPT),
+    "8BITMIME": (f"{MAIL} BODY=8BITMIME", RCPT),
+    "lower-case parameters": (f"{MAIL} body=7bit size=77", RCPT),
+    "DSN": (f"{MAIL} RET=HDRS ENVID=e+2B1", f"{RCPT} NOTIFY=FAILURE,DELAY ORCPT=rfc822;o+3Dp@r.example"),
+    "SMTPUTF8": ("MAIL FROM:<jürgen@remote.example> SMTPUTF8", "RCPT TO:<зоя@box.example>"),
+    "SMTPUTF8 domain": ("MAIL FROM:<a@bücher.example> BODY=8BITMIME SMTPUTF8", RCPT),
+    "long addresses": (f"MAIL FROM:<{'a' * 64}@{'b' * 60}.example>", f"RCPT TO:<{'x' * 64}@box.example>"),
+}
 
 
-@pytest.mark.parametrize(("mail", "rcpt"), ENVELOPES)
+@pytest.mark.parametrize(("mail", "rcpt"), ENVELOPES.values(), ids=ENVELOPES)
 def test_the_after_filter_server_gets_the_lines_the_client_wrote(
     postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str, mail: str, rcpt: str
 ) -> None:
@@ -55,10 +56,11 @@ def test_a_delivery_report_asked_for_by_the_client_has_what_the_client_gave_for_
     with SmtpClient(postfix.at(before)) as client:
         client.greet()
         client.expect(b"250", b"MAIL FROM:<%s> RET=HDRS ENVID=envelope+2B7" % sender.encode())
-        client.expect(b"250", b"RCPT TO:<%s> NOTIFY=SUCCESS ORCPT=rfc822;first@r.example" % recipient.encode())
+        asking = b"NOTIFY=SUCCESS ORCPT=rfc822;first@r.example"
+        client.expect(b"250", b"RCPT TO:<%s> %s" % (recipient.encode(), asking))
         client.expect(b"354", b"DATA")
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(recipient), PLAIN)
+    arrives_once(postfix, recipient, PLAIN)
     (report,) = postfix.inbox.wait_for(sender)
     assert b"\nOriginal-Envelope-Id: envelope+7\n" in report
     assert b"\nOriginal-Recipient: rfc822;first@r.example\n" in report
@@ -75,7 +77,7 @@ def test_an_address_in_utf8_is_delivered_to(postfix: PostfixInstance, filters: F
         client.expect(b"250", b"RCPT TO:<%s>" % recipient.encode())
         client.expect(b"354", b"DATA")
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(recipient), PLAIN)
+    arrives_once(postfix, recipient, PLAIN)
 
 
 def test_recipients_the_after_filter_server_has_no_room_for_are_named_one_by_one(
@@ -92,4 +94,35 @@ def test_recipients_the_after_filter_server_has_no_room_for_are_named_one_by_one
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
     assert {reply[:9] for reply in replies[:1000]} == {b"250 2.1.5"}
     assert set(replies[1000:]) == {b"452 4.5.3 Error: too many recipients"}
-    assert bqfilterd.results() == ["accepted"]
+    assert bqfilterd.wait_for_results(1) == ["accepted"]
+
+
+# The first is without SOURCE, which for Postfix means a client on its own host; to the others it answers 501.
+XFORWARDS = {
+    "nothing about the source": b"ADDR=192.0.2.7",
+    "IPv6 where it has none": b"ADDR=IPv6:2001:db8::7",
+    "a name that is an address": b"NAME=[192.0.2.7]",
+    "an address that is none": b"ADDR=somewhere",
+    "an over-long greeting": b"HELO=" + b"x" * 800,
+    "a value that is empty": b"IDENT=",
+    "an unknown attribute": b"COLOUR=blue",
+    "no attribute at all": b"nonsense",
+}
+
+
+@pytest.mark.parametrize("attribute", XFORWARDS.values(), ids=XFORWARDS)
+def test_no_client_attribute_stops_a_message_or_makes_it_look_like_one_of_this_host(
+    postfix: PostfixInstance, filters: Filters, attribute: bytes
+) -> None:
+    """The content has no From and no Date: a server adds them to what it takes for mail of its own host."""
+    filters.start()
+    recipient = fresh_address()
+    with SmtpClient(postfix.at("filter")) as client:
+        client.greet()
+        client.expect(b"250", b"XFORWARD " + attribute)
+        client.expect(b"250", b"XFORWARD PROTO=ESMTP")
+        client.expect(b"250", MAIL.encode())
+        client.expect(b"250", b"RCPT TO:<%s>" % recipient.encode())
+        client.expect(b"354", b"DATA")
+        assert client.end(PLAIN).startswith(b"250 2.0.0 ")
+    arrives_once(postfix, recipient, PLAIN)

@@ -11,11 +11,10 @@ import pytest
 from tests.doubles.programs import eventually
 
 from .conftest import Filters
-from .postfix_instance import MaillogView, PostfixInstance, arrived, fresh_address
-from .smtp_client import SmtpClient, submit
+from .deliveries import arrives_once, only_the_next_message_arrives
+from .postfix_instance import MaillogView, PostfixInstance, fresh_address
+from .smtp_client import PLAIN, SENDER, SmtpClient, submit
 
-PLAIN = b"Subject: plain\r\n\r\nHello.\r\n"
-SENDER = "a@remote.example"
 POSTFIX_OWN_WORDS = b"451 4.3.0 Error: queue file write error"
 
 # More than Postfix keeps in its buffer before it writes to the filter: the filter is in the middle of it.
@@ -77,9 +76,11 @@ def test_an_after_filter_server_that_is_down_gives_451_in_our_words_until_it_is_
     finally:
         postfix.start_service("after")
     is_our_451(verdict)
-    maillog.wait_for(rf"postfix/{before}/.*: proxy \S+ rejected \"(MAIL|RCPT|DATA|END)|proxy-reject: END-OF-MESSAGE: 451")
+    maillog.wait_for(
+        rf"postfix/{before}/.*: proxy \S+ rejected \"(MAIL|RCPT) |proxy-reject: END-OF-MESSAGE: 451"
+    )
     assert submit(postfix.at(before), SENDER, [found], PLAIN).startswith(b"250 ")
-    arrived(*postfix.inbox.wait_for(found), PLAIN)
+    arrives_once(postfix, found, PLAIN)
     assert not postfix.inbox.messages(lost)
 
 
@@ -90,51 +91,96 @@ def mute(postfix: PostfixInstance) -> Iterator[None]:
         yield
 
 
-BUDGETS = [
-    pytest.param({"timeouts": {"greeting": "1s"}}, id="by the limit of the greeting"),
-    pytest.param({"budget": {"proxy_timeout": "3s", "margin": "1s", "commit_reserve": "1s"}}, id="by the budget"),
-]
+# Postfix waits 3 s in these tests; the after-filter server that is slow asks for the content after 5 s.
+THREE_SECONDS = {"proxy_timeout": "3s", "margin": "1s", "commit_reserve": "500ms"}
+LIMITS = {
+    "by the limit of the greeting": {"timeouts": {"greeting": "1s"}},
+    "by the budget": {"budget": THREE_SECONDS},
+}
 
 
 @pytest.mark.usefixtures("mute")
-@pytest.mark.parametrize("limits", BUDGETS)
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 def test_an_after_filter_server_that_is_mute_gives_451_in_our_words(
-    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str, limits: dict[str, Any]
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str, limits: dict[str, Any]
 ) -> None:
     filters.start("elsewhere", **limits)
-    is_our_451(verdict_on_message(postfix, before, fresh_address()))
+    is_our_451(verdict_on_message(postfix, f"impatient{mode}", fresh_address()))
+    assert not maillog.matches("timeout talking to proxy")
+
+
+def test_a_filter_that_knows_how_long_postfix_waits_answers_before_that(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str
+) -> None:
+    bqfilterd = filters.start("after-slow", budget=THREE_SECONDS)
+    recipient = fresh_address()
+    is_our_451(submit(postfix.at(f"impatient{mode}"), SENDER, [recipient], PLAIN))
+    maillog.wait_for(r"postfix/after-slow/smtpd\S+: disconnect from")
+    postfix.settle()
+    assert not postfix.inbox.messages(recipient)
+    assert bqfilterd.wait_for_results(1) == ["tempfailed"]
     assert not maillog.matches("timeout talking to proxy")
 
 
 def test_a_message_postfix_has_given_up_is_not_delivered_later(
     postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str
 ) -> None:
-    """The after-filter server takes 4 s to ask for the content; Postfix waits 2 s, and bqfilterd was told 100 s."""
-    bqfilterd = filters.start("after-slow", pool={"workers": 1})
+    """bqfilterd was told that Postfix waits 100 s, which is not true."""
+    bqfilterd = filters.start("after-slow")
     recipient = fresh_address()
     assert submit(postfix.at(f"impatient{mode}"), SENDER, [recipient], PLAIN) == POSTFIX_OWN_WORDS
     maillog.wait_for(r"warning: timeout talking to proxy")
     maillog.wait_for(r"postfix/after-slow/smtpd\S+: disconnect from")
     postfix.settle()
     assert not postfix.inbox.messages(recipient)
-    assert not bqfilterd.queue_ids()
+    assert bqfilterd.wait_for_results(1) == ["client_abort"]
 
 
-def test_a_filter_that_knows_how_long_postfix_waits_answers_before_that(
-    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str
+def test_a_worker_killed_while_it_hands_over_has_delivered_nothing(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str
 ) -> None:
-    bqfilterd = filters.start(
-        "after-slow",
-        pool={"workers": 1},
-        budget={"proxy_timeout": "2s", "margin": "500ms", "commit_reserve": "500ms"},
-    )
+    bqfilterd = filters.start("after-slow", pool={"workers": 1})
     recipient = fresh_address()
-    is_our_451(submit(postfix.at(f"impatient{mode}"), SENDER, [recipient], PLAIN))
+    with SmtpClient(postfix.at(before)) as client:
+        client.begin(SENDER, [recipient])
+        client.send(PLAIN + b".\r\n")
+        maillog.wait_for(r"postfix/after-slow/smtpd\S+: \w+: client=")
+        for pid in bqfilterd.workers():
+            os.kill(pid, signal.SIGKILL)
+        assert client.reply() == POSTFIX_OWN_WORDS
     maillog.wait_for(r"postfix/after-slow/smtpd\S+: disconnect from")
     postfix.settle()
     assert not postfix.inbox.messages(recipient)
-    assert not bqfilterd.queue_ids()
-    assert not maillog.matches("timeout talking to proxy")
+
+
+def test_an_after_filter_server_that_dies_with_the_message_in_hand_is_451_and_loudly_logged(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView
+) -> None:
+    """Whether it had the message is unknown to all but itself; this one had not."""
+    bqfilterd = filters.start("after-pensive")
+    recipient = fresh_address()
+    with SmtpClient(postfix.at("before")) as client:
+        client.begin(SENDER, [recipient])
+        client.send(PLAIN + b".\r\n")
+        server = maillog.wait_for(r"postfix/after-pensive/smtpd\[(\d+)\]: .*the whole message is here")
+        os.kill(int(server[1]), signal.SIGKILL)
+        is_our_451(client.reply())
+    postfix.settle()
+    assert not postfix.inbox.messages(recipient)
+    assert bqfilterd.wait_for_results(1) == ["outcome_unknown"]
+    assert "possible duplicate" in bqfilterd.log()
+
+
+def test_a_kept_connection_the_after_filter_server_has_closed_is_replaced_unnoticed(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str
+) -> None:
+    filters.start("after-hasty", pool={"workers": 1}, upstream={"max_messages_per_connection": 100})
+    first, second = fresh_address(), fresh_address()
+    assert submit(postfix.at(before), SENDER, [first], PLAIN).startswith(b"250 2.0.0 ")
+    maillog.wait_for(r"postfix/after-hasty/smtpd\S+: timeout after END-OF-MESSAGE")
+    assert submit(postfix.at(before), SENDER, [second], PLAIN).startswith(b"250 2.0.0 ")
+    arrives_once(postfix, first, PLAIN)
+    arrives_once(postfix, second, PLAIN)
 
 
 def test_of_two_messages_under_way_only_that_of_the_killed_worker_is_lost(
@@ -154,7 +200,7 @@ def test_of_two_messages_under_way_only_that_of_the_killed_worker_is_lost(
     assert POSTFIX_OWN_WORDS in verdicts
     for verdict, recipient in zip(verdicts, recipients, strict=True):
         if verdict.startswith(b"250"):
-            arrived(*postfix.inbox.wait_for(recipient), MUCH + b"the end\r\n")
+            arrives_once(postfix, recipient, MUCH + b"the end\r\n")
         else:
             only_the_next_message_arrives(postfix, "before", recipient)
     eventually(lambda: len(bqfilterd.workers()) == 2, "the pool is whole again")
@@ -170,7 +216,7 @@ def test_killed_workers_are_replaced_and_the_next_message_is_fine(
         os.kill(pid, signal.SIGKILL)
     found = fresh_address()
     assert submit(postfix.at(before), SENDER, [found], PLAIN).startswith(b"250 ")
-    arrived(*postfix.inbox.wait_for(found), PLAIN)
+    arrives_once(postfix, found, PLAIN)
     eventually(lambda: len(bqfilterd.workers() - first) == 2, "the pool is whole again")
 
 
@@ -206,12 +252,3 @@ def verdict_on_message(postfix: PostfixInstance, before: str, recipient: str) ->
 def is_our_451(reply: bytes) -> None:
     assert reply.startswith(b"451 4.")
     assert reply != POSTFIX_OWN_WORDS
-
-
-def only_the_next_message_arrives(postfix: PostfixInstance, before: str, recipient: str) -> None:
-    """With a single worker: that it takes the next message shows that it is done with the one before."""
-    marker = fresh_address("marker")
-    assert submit(postfix.at(before), SENDER, [marker], PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(marker), PLAIN)
-    postfix.settle()
-    assert not postfix.inbox.messages(recipient)

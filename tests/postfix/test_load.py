@@ -2,28 +2,25 @@
 
 import itertools
 import signal
-from typing import Any
 
 import pytest
 
-from tests.doubles.programs import eventually
+from tests.doubles.programs import Bqfilterd, eventually
 
 from .conftest import Filters
-from .load import delivered_once, start_load
+from .load import MESSAGES, delivered_once, start_load
 from .postfix_instance import MaillogView, PostfixInstance
 
-ONE_EACH = {"max_messages_per_connection": 1}
-KEPT = {"max_messages_per_connection": 100}
 
-
-@pytest.mark.parametrize("upstream", [pytest.param(ONE_EACH, id="a connection each"), pytest.param(KEPT, id="kept")])
+@pytest.mark.parametrize("upstream", [1, 100], ids=["a connection each", "kept"])
 def test_every_message_of_a_load_is_delivered_once(
-    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str, upstream: dict[str, Any]
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str, upstream: int
 ) -> None:
-    bqfilterd = filters.start(pool={"workers": 10}, upstream=upstream)
+    bqfilterd = filters.start(pool={"workers": 10}, upstream={"max_messages_per_connection": upstream})
     load = start_load(postfix.at(before), "-l", "4096")
     load.wait()
     queue_ids = delivered_once(postfix, maillog, load)
+    assert bqfilterd.wait_for_results(MESSAGES) == ["accepted"] * MESSAGES
     assert sorted(bqfilterd.queue_ids()) == sorted(queue_ids)
     assert not maillog.trouble()
     assert not bqfilterd.trouble()
@@ -36,8 +33,7 @@ def test_more_clients_than_workers_wait_and_are_all_served(
     load = start_load(postfix.at(f"before{mode}"), "-r", "3", messages=60, sessions=30)
     load.wait()
     postfix.settle()
-    eventually(lambda: len(bqfilterd.queue_ids()) == 60, "60 messages in the filter's log")
-    assert bqfilterd.results() == ["accepted"] * 60
+    assert bqfilterd.wait_for_results(60) == ["accepted"] * 60
     assert not maillog.trouble()
 
 
@@ -58,14 +54,11 @@ def test_reloads_under_load_refuse_nothing_and_lose_nothing(
 ) -> None:
     bqfilterd = filters.start(pool={"workers": 4})
     first = bqfilterd.workers()
-    load = start_load(postfix.at(before))
+    load = start_load(postfix.at(before), messages=MESSAGES // 2)
     sizes = itertools.cycle((6, 3, 8, 5))
     reloads = 0
     while load.running():
-        workers = next(sizes)
-        bqfilterd.configure(filters.settings(pool={"workers": workers}))
-        bqfilterd.signal(signal.SIGHUP)
-        eventually(lambda n=workers: len(bqfilterd.workers()) == n, f"{workers} workers after the reload")
+        reload(bqfilterd, filters, workers=next(sizes))
         reloads += load.running()
     assert reloads, "no reload was over before the load was: send more messages"
     load.wait()
@@ -73,3 +66,12 @@ def test_reloads_under_load_refuse_nothing_and_lose_nothing(
     assert bqfilterd.workers().isdisjoint(first)
     assert not maillog.trouble()
     assert not bqfilterd.trouble()
+
+
+def reload(bqfilterd: Bqfilterd, filters: Filters, workers: int) -> None:
+    """Return when the old workers are gone and the new number of new ones is there."""
+    old = bqfilterd.workers()
+    bqfilterd.configure(filters.settings(pool={"workers": workers}))
+    bqfilterd.signal(signal.SIGHUP)
+    eventually(lambda: bqfilterd.workers().isdisjoint(old), "the old workers are gone")
+    eventually(lambda: len(bqfilterd.workers()) == workers, f"there are {workers} workers")

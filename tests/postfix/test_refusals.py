@@ -1,13 +1,11 @@
-"""What the after-filter server refuses, the remote client is told in the same words, and nothing is queued."""
+"""What the after-filter server refuses, the remote client is told in its words, and nothing is queued."""
 
 import pytest
 
 from .conftest import Filters
-from .postfix_instance import MaillogView, PostfixInstance, arrived, fresh_address
-from .smtp_client import SmtpClient, submit
-
-PLAIN = b"Subject: plain\r\n\r\nHello.\r\n"
-SENDER = "a@remote.example"
+from .deliveries import arrives_once, only_the_next_message_arrives
+from .postfix_instance import MaillogView, PostfixInstance, fresh_address
+from .smtp_client import PLAIN, SENDER, SmtpClient, submit
 
 
 def stranger_refusal(address: str) -> bytes:
@@ -27,8 +25,8 @@ def test_a_refused_recipient_is_refused_at_rcpt_and_the_others_get_the_mail(
         client.expect(b"250", b"RCPT TO:<%s>" % second.encode())
         client.expect(b"354", b"DATA")
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(first), PLAIN)
-    arrived(*postfix.inbox.wait_for(second), PLAIN)
+    arrives_once(postfix, first, PLAIN)
+    arrives_once(postfix, second, PLAIN)
     postfix.settle()
     assert not postfix.inbox.messages(stranger)
 
@@ -45,7 +43,7 @@ def test_a_first_recipient_that_is_refused_does_not_spoil_the_next(
         client.expect(b"250", b"RCPT TO:<%s>" % good.encode())
         client.expect(b"354", b"DATA")
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(good), PLAIN)
+    arrives_once(postfix, good, PLAIN)
 
 
 def test_with_speed_adjust_a_refused_recipient_is_the_verdict_on_the_message(
@@ -56,7 +54,7 @@ def test_with_speed_adjust_a_refused_recipient_is_the_verdict_on_the_message(
     refusal = stranger_refusal(stranger)
     assert submit(postfix.at("before-speed"), SENDER, [good, stranger], PLAIN) == refusal
     maillog.wait_for(r"postfix/before-speed/.*proxy-reject: END-OF-MESSAGE: 550 5\.1\.1 ")
-    nothing_was_delivered(postfix, "before-speed", good)
+    only_the_next_message_arrives(postfix, "before-speed", good)
 
 
 def test_a_recipient_that_is_deferred_is_deferred_in_the_same_words(
@@ -83,7 +81,7 @@ def test_an_after_filter_server_that_hangs_up_does_not_hang_up_the_remote_client
         client.expect(b"250", b"RSET")
         client.begin(SENDER, [good])
         assert client.end(PLAIN).startswith(b"250 2.0.0 ")
-    arrived(*postfix.inbox.wait_for(good), PLAIN)
+    arrives_once(postfix, good, PLAIN)
 
 
 def test_hanging_up_at_the_end_of_a_replay_does_not_hang_up_the_remote_client_either(
@@ -118,7 +116,7 @@ def test_a_message_too_big_for_the_after_filter_server_is_refused_in_its_words(
     recipient = fresh_address()
     verdict = submit(postfix.at(before), SENDER, [recipient], PLAIN + b"0123456789\r\n" * 20_000)
     assert verdict == b"552 5.3.4 Error: message file too big"
-    nothing_was_delivered(postfix, before, recipient)
+    only_the_next_message_arrives(postfix, before, recipient)
 
 
 def test_a_size_that_is_announced_is_refused_before_the_content_is_sent(
@@ -141,13 +139,4 @@ def test_content_the_after_filter_server_refuses_is_refused_in_its_words(
     content = b"X-Unwanted: yes\r\n" + PLAIN
     assert submit(postfix.at(before), SENDER, [recipient], content) == b"550 5.7.1 not wanted here"
     maillog.wait_for(rf"postfix/{before}/.*proxy-reject: END-OF-MESSAGE: 550 5\.7\.1 not wanted here;")
-    nothing_was_delivered(postfix, before, recipient)
-
-
-def nothing_was_delivered(postfix: PostfixInstance, before: str, recipient: str) -> None:
-    """With a single worker: that it takes a second message shows that it is done with the first."""
-    marker = fresh_address("marker")
-    assert submit(postfix.at(before), SENDER, [marker], PLAIN).startswith(b"250 2.0.0 ")
-    postfix.inbox.wait_for(marker)
-    postfix.settle()
-    assert not postfix.inbox.messages(recipient)
+    only_the_next_message_arrives(postfix, before, recipient)

@@ -1,14 +1,14 @@
 """One message in, one message out: no line ending makes the after-filter server see a second message.
 
-Postfix as an after-filter server ends content at more than CRLF.CRLF when its client is exempt, and the filter
-always is. A filter that copies bytes would let a remote client put a message of its own behind such an ending.
+Postfix as an after-filter server ends content at more than CRLF.CRLF when its client is exempt, as the filter
+always is. A filter that copies bytes lets a remote client put a message of its own behind such an ending.
 """
 
 import pytest
 
 from .conftest import Filters
 from .postfix_instance import PostfixInstance, fresh_address
-from .smtp_client import SmtpClient
+from .smtp_client import SENDER, SmtpClient
 
 ENDINGS = [
     b"\n.\n",
@@ -47,7 +47,7 @@ class Attack:
     def run(self, server: tuple[str, int]) -> bytes:
         """The whole attack in one piece; all the replies to it."""
         with SmtpClient(server) as client:
-            client.begin("a@remote.example", [self.outer])
+            client.begin(SENDER, [self.outer])
             client.send(self.content() + b".\r\nQUIT\r\n")
             return client.received_until_closed()
 
@@ -82,9 +82,10 @@ def test_nothing_is_smuggled_from_a_remote_client(
 
 def one_message_each(postfix: PostfixInstance, server: str, endings: list[bytes]) -> None:
     attacks = [Attack(ending) for ending in endings]
-    accepted = {attack.ending: attack.run(postfix.at(server)).count(b"250 2.0.0 Ok: queued as") for attack in attacks}
+    replies = {a.ending: a.run(postfix.at(server)) for a in attacks}
     postfix.settle()
     assert {a.ending for a in attacks if postfix.inbox.messages(a.hidden)} == set()
+    accepted = {ending: reply.count(b"250 2.0.0 Ok: queued as") for ending, reply in replies.items()}
     assert accepted == dict.fromkeys(endings, 1)
     assert {a.ending: len(postfix.inbox.messages(a.outer)) for a in attacks} == dict.fromkeys(endings, 1)
 
@@ -93,8 +94,9 @@ def test_the_true_end_is_seen_however_it_is_cut(postfix: PostfixInstance, filter
     bqfilterd = filters.start(pool={"workers": 1})
     with SmtpClient(postfix.at("filter")) as client:
         for number in range(6):
-            client.begin("a@remote.example", [fresh_address()])
+            client.begin(SENDER, [fresh_address()])
             ending = b"\r\n.\r\n"
-            client.send(b"Subject: cut\r\n\r\nx" + ending[:number], *(bytes([byte]) for byte in ending[number:]))
+            rest = [bytes([byte]) for byte in ending[number:]]
+            client.send(b"Subject: cut\r\n\r\nx" + ending[:number], *rest)
             assert client.reply().startswith(b"250 2.0.0 ")
-    assert bqfilterd.results() == ["accepted"] * 6
+    assert bqfilterd.wait_for_results(6) == ["accepted"] * 6

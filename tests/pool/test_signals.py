@@ -1,0 +1,67 @@
+"""Signals become data that a poll can wait for."""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from bqfilter.pool.signals import SignalQueue
+
+WANTED = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+@pytest.fixture
+def queue() -> Iterator[SignalQueue]:
+    before = {number: signal.getsignal(number) for number in WANTED}
+    queue = SignalQueue(WANTED)
+    yield queue
+    queue.close()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def is_readable(queue: SignalQueue) -> bool:
+    return bool(select.select([queue.fileno()], [], [], 0)[0])
+
+
+def send(*numbers: signal.Signals) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def test_a_quiet_queue_is_empty_and_not_readable(queue: SignalQueue) -> None:
+    assert not is_readable(queue)
+    assert queue.take() == []
+
+
+def test_a_signal_wakes_a_poll(queue: SignalQueue) -> None:
+    send(signal.SIGUSR1)
+    assert is_readable(queue)
+
+
+def test_signals_are_taken_in_order_of_arrival_and_then_gone(queue: SignalQueue) -> None:
+    send(signal.SIGUSR2, signal.SIGUSR1)
+    assert queue.take() == [signal.SIGUSR2, signal.SIGUSR1]
+    assert not is_readable(queue)
+    assert queue.take() == []
+
+
+def test_a_signal_that_comes_again_before_it_is_taken_counts_once(queue: SignalQueue) -> None:
+    send(signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR1)
+    assert queue.take() == [signal.SIGUSR1]
+
+
+def test_a_flood_of_signals_neither_blocks_nor_loses_the_last_one(queue: SignalQueue) -> None:
+    for _ in range(5000):  # more than the wake-up socket holds
+        send(signal.SIGUSR1)
+    send(signal.SIGUSR2)
+    assert queue.take() == [signal.SIGUSR1, signal.SIGUSR2]
+    assert not is_readable(queue)
+
+
+def test_a_closed_queue_lets_go_of_its_descriptors(queue: SignalQueue) -> None:
+    queue.close()
+    assert queue.fileno() == -1
+    assert signal.set_wakeup_fd(-1) == -1
