@@ -198,15 +198,15 @@ class Session:
         return end
 
     def _perform(self, command: Command) -> Reply:
+        if phases.TABLE[type(command)].drops:
+            self._drop_transaction()
         return _HANDLERS[type(command)](self, command)
 
     def _on_ehlo(self, _command: commands.Ehlo) -> Reply:
-        self._drop_transaction()
         behind = self._upstream.capabilities(self._reply_limit(), self._ledger)
         return ehlo_reply(self._hostname, behind, self._settings.limits.message_size)
 
     def _on_helo(self, _command: commands.Helo) -> Reply:
-        self._drop_transaction()
         return helo_reply(self._hostname)
 
     def _on_xforward(self, command: commands.XForward) -> Reply:
@@ -244,7 +244,6 @@ class Session:
         return outcome.reply
 
     def _on_rset(self, _command: commands.Rset) -> Reply:
-        self._drop_transaction()
         return replies.OK
 
     def _on_noop(self, _command: commands.Noop) -> Reply:
@@ -257,7 +256,6 @@ class Session:
         return replies.HELP
 
     def _on_quit(self, _command: commands.Quit) -> Reply:
-        self._drop_transaction()
         return replies.BYE
 
     def _on_malformed(self, command: commands.Malformed) -> Reply:

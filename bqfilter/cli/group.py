@@ -1,4 +1,4 @@
-"""`bqfilterd` and its commands. Exit status: 0 good, 1 found something wrong, 2 usage, 78 bad configuration."""
+"""`bqfilterd`, the group. Exit status: 0 good, 1 found something wrong, 2 usage, 78 bad configuration."""
 
 import click
 

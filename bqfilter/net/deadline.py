@@ -43,7 +43,3 @@ class Deadline:
     def within(self, seconds: float) -> "Deadline":
         """The earlier one of this and `seconds` from now: a phase's own limit inside a larger budget."""
         return Deadline(self._clock, min(self.at, self._clock() + seconds))
-
-    def no_later_than(self, at: float) -> "Deadline":
-        """The earlier one of this and the instant `at`."""
-        return self if self.at <= at else Deadline(self._clock, at)

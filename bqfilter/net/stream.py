@@ -22,6 +22,9 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 
 READ_BYTES = 65536
+_WRITE_PIECE_BYTES = (
+    65536  # one send call: within it a unix socket restarts the kernel's timer for each buffer
+)
 _FILE_PIECE_BYTES = 1 << 20  # one sendfile call; between two of them the clock is looked at
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
@@ -81,25 +84,23 @@ class Stream:
         """
         self._until = min(self._until, self._clock() + seconds)
         with contextlib.suppress(OSError):  # closed meanwhile: nothing waits
-            self._receive_timer.fit(max(seconds, _SHORTEST))
+            self._receive_timer.fit(max(self._until - self._clock(), _SHORTEST))
 
     def write(self, data: bytes, deadline: Deadline) -> None:
         """All of `data`. Raises PeerTimeout or PeerLost, which say how much the kernel had taken."""
         written = 0
-        rest: bytes | memoryview = data
-        while True:
+        rest = memoryview(data)
+        while rest:
             left = deadline.remaining()
             if left <= 0:
                 raise PeerTimeout("peer takes no data", written)
             self._send_timer.fit(left)
             try:
-                written += self._socket.send(rest)
+                written += self._socket.send(rest[:_WRITE_PIECE_BYTES])
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise PeerLost(_sentence(error), written) from error
-            if written == len(data):
-                return
             rest = memoryview(data)[written:]
 
     def write_file(self, fd: int, count: int, deadline: Deadline) -> None:

@@ -32,9 +32,6 @@ XTEXT_BROKEN = re.compile(rb"\+(?![0-9A-Fa-f]{2})")
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF  (RFC 5321, 4.2)
 REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
-# RFC 3463: class "." subject "." detail
-ENHANCED_CODE = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
-
 # What an XFORWARD server accepts as a value of each attribute (XFORWARD_README, smtpd.c:xforward_cmd).
 # A value is checked as it stands on the wire, still in xtext, since there it has to fit into 255 bytes.
 _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"

@@ -56,7 +56,7 @@ TABLE: dict[type[Command], Row] = {
     commands.Mail: Row(_OUTSIDE, replies.NESTED_MAIL, then=Phase.MAIL),
     commands.Rcpt: Row(_INSIDE, replies.NEED_MAIL, then=Phase.RCPT),
     commands.Data: Row((Phase.RCPT,), replies.NEED_RCPT, then=Phase.BODY),
-    commands.EndOfData: Row((Phase.BODY,), replies.NEED_RCPT, then=Phase.READY, drops=True),
+    commands.EndOfData: Row((Phase.BODY,), replies.NEED_RCPT, then=Phase.READY),
     commands.Rset: Row(_COMMANDS, replies.UNKNOWN_COMMAND, then=Phase.READY, drops=True),
     commands.Noop: Row(_COMMANDS, replies.UNKNOWN_COMMAND),
     commands.Vrfy: Row(_COMMANDS, replies.UNKNOWN_COMMAND),

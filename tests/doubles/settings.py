@@ -1,7 +1,5 @@
 """Settings as a configuration file would give them, made from the keys that matter to a test."""
 
-from collections.abc import Sequence
-
 from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 
@@ -16,12 +14,3 @@ def settings(*lines: str) -> Settings:
         keys = {**_NEEDED, **keys}
     toml = "".join(f"{key} = {value}\n" for key, value in keys.items())
     return parse(toml + "[[listen]]\nendpoint = 'inet:127.0.0.1:10025'\n", "test")
-
-
-def budget(proxy_timeout: str, margin: str, reserve: str) -> Sequence[str]:
-    """The lines that set the budget."""
-    return (
-        f"budget.proxy_timeout = '{proxy_timeout}'",
-        f"budget.margin = '{margin}'",
-        f"budget.commit_reserve = '{reserve}'",
-    )

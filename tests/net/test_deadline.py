@@ -34,13 +34,6 @@ def test_a_phase_gets_its_own_limit_inside_a_larger_budget(clock: FakeClock) -> 
     assert budget.within(3).at == budget.at
 
 
-def test_the_earlier_of_two_instants(clock: FakeClock) -> None:
-    deadline = Deadline.after(clock, 10)
-
-    assert deadline.no_later_than(clock() + 3).at == clock() + 3
-    assert deadline.no_later_than(clock() + 30) is deadline
-
-
 def test_never_does_not_come(clock: FakeClock) -> None:
     clock.advance(1e12)
 
