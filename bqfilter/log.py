@@ -23,6 +23,7 @@ _VALUE_CHARS = (500, 120, 30)  # the longest value; the shorter ones for a line 
 _MAX_LINE_BYTES = 4000  # with time and pid below PIPE_BUF, 4096: a pipe takes such a line whole (pipe(7))
 _UNSAFE = re.compile(r'[\x00-\x20"=\\\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]')
 _ESCAPED = re.compile(r"[\x00-\x1f\"\\\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _DEV_LOG = "/dev/log"
 _MAIL_FACILITY = 2 << 3  # syslog(3)
 
@@ -112,7 +113,10 @@ def quoted(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     char = match[0]
-    return f"\\{char}" if char in '"\\' else char.encode("unicode_escape").decode("ascii")
+    # By hand: the codec for it would be imported here, perhaps by an account that cannot read it any more.
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
+    return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
 
 
 class Sink:

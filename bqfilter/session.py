@@ -214,6 +214,8 @@ class Session:
         return replies.OK
 
     def _on_mail(self, command: commands.Mail) -> Reply:
+        if self._is_draining and self.message_count:
+            return replies.SHUTTING_DOWN
         if self._budget.is_spent_by(self._waited):
             self._log.warning(
                 "waited too long for a worker", seconds=self._waited, reply=replies.WAITED_TOO_LONG.wire

@@ -107,14 +107,14 @@ def bind_unix(path: str, backlog: int, mode: int, group: str) -> socket.socket:
 
     A socket file that nobody listens on any more is replaced; any other file is left alone.
     """
+    gid = _gid_of(path, group)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o777 & ~mode)
     try:
         sock.bind(path)
-        if group:
-            os.chown(path, -1, grp.getgrnam(group).gr_gid)
-    except (OSError, KeyError) as error:
+        os.chown(path, -1, gid)
+    except OSError as error:
         sock.close()
         raise ConfigError(f"cannot listen on unix:{path}: {error}") from error
     finally:
@@ -130,6 +130,14 @@ def adopt(sock: socket.socket, backlog: int) -> socket.socket:
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def _gid_of(path: str, group: str) -> int:
+    """The group's number, -1 ("leave it") for none."""
+    try:
+        return grp.getgrnam(group).gr_gid if group else -1
+    except KeyError:
+        raise ConfigError(f'cannot listen on unix:{path}: there is no group "{group}"') from None
 
 
 def _remove_stale(path: str) -> None:

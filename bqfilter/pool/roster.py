@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 _FIRST_DELAY = 0.5  # seconds before the second replacement in a row
 _LONGEST_DELAY = 60.0
+_DOUBLINGS = 7  # from the first delay to beyond the longest
 _FORGIVEN_AFTER = 10.0  # a worker that has lived this long did not die of its start
 
 
@@ -35,12 +36,17 @@ class Throttle:
     """How long to wait before forking again after early deaths in a row."""
 
     deaths: int = 0
+    noted_at: float = -1.0
     closed_until: float = 0.0
 
     def on_early_death(self, now: float) -> float:
-        """Note one; returns the delay in seconds, 0 for the first."""
-        delay = min(_FIRST_DELAY * 2 ** (self.deaths - 1), _LONGEST_DELAY) if self.deaths else 0.0
+        """Note one; returns the delay in seconds, 0 for the first. Those found at one look count as one."""
+        if now == self.noted_at:
+            return self.closed_until - now
+        doublings = min(self.deaths - 1, _DOUBLINGS)
+        delay = min(_FIRST_DELAY * 2**doublings, _LONGEST_DELAY) if self.deaths else 0.0
         self.deaths += 1
+        self.noted_at = now
         self.closed_until = now + delay
         return delay
 
@@ -77,7 +83,9 @@ class Roster:
         replaceable = [
             child
             for child in self.children.values()
-            if not child.is_leaving and (child.generation != self.generation or child.is_retiring)
+            if child.is_up
+            and not child.is_leaving
+            and (child.generation != self.generation or child.is_retiring)
         ]
         # Each one that goes needs one that is up in its place.
         serving = len(up) + len(replaceable)

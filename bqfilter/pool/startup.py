@@ -128,8 +128,11 @@ def _name_of(sock: socket.socket) -> str:
 def _same_place(own: SocketAddress, address: SocketAddress) -> bool:
     if own.sockaddr == address.sockaddr or own.family == socket.AF_UNIX or address.family == socket.AF_UNIX:
         return own.sockaddr == address.sockaddr
-    is_same_port = own.sockaddr[1] == address.sockaddr[1]
-    return is_same_port and own.sockaddr[0] in _WILDCARDS and _is_local(address)
+    if own.sockaddr[1] != address.sockaddr[1]:
+        return False
+    if address.sockaddr[0] in _WILDCARDS:  # to connect to it is to connect to this machine
+        return True
+    return own.sockaddr[0] in _WILDCARDS and _is_local(address)
 
 
 def _is_local(address: SocketAddress) -> bool:

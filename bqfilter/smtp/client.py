@@ -117,4 +117,4 @@ def parse_capabilities(ehlo_reply: Reply) -> Capabilities:
         if keyword:
             keywords[keyword.upper()] = parameters.strip()
     names = frozenset(keywords.get(b"XFORWARD", b"").upper().split())
-    return Capabilities(keywords, names & grammar.XFORWARD_VALUES.keys())
+    return Capabilities(keywords, names.intersection(grammar.XFORWARD_VALUES))

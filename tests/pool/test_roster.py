@@ -205,30 +205,37 @@ def test_the_first_early_death_is_replaced_at_once() -> None:
 
 def test_early_deaths_in_a_row_wait_twice_as_long_each_time_up_to_a_minute() -> None:
     throttle = Throttle()
-    delays = [throttle.on_early_death(0.0) for _ in range(10)]
+    delays = [throttle.on_early_death(float(now)) for now in range(10)]
     assert delays == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 def test_the_throttle_holds_however_long_the_trouble_lasts() -> None:
     throttle = Throttle()
-    delays = {throttle.on_early_death(0.0) for _ in range(5000)}
+    delays = {throttle.on_early_death(float(now)) for now in range(5000)}
     assert max(delays) == 60.0
+
+
+def test_deaths_found_at_one_look_count_as_one() -> None:
+    throttle = Throttle()
+    throttle.on_early_death(1.0)
+    assert [throttle.on_early_death(2.0) for _ in range(20)] == [0.5] * 20
+    assert throttle.on_early_death(3.0) == 1.0
 
 
 def test_nobody_is_forked_while_the_throttle_is_closed() -> None:
     roster = Roster(2, 8)
-    for _ in range(3):
-        roster.on_exit(join(roster), 0.0, abnormally=True, on_first_job=True)
-    assert roster.missing_count(0.9) == 0
-    assert roster.missing_count(1.0) == 2
+    for now in (0.0, 0.1, 0.2):
+        roster.on_exit(join(roster), now, abnormally=True, on_first_job=True)
+    assert roster.missing_count(1.1) == 0
+    assert roster.missing_count(1.2) == 2
 
 
 def test_a_worker_that_has_proved_itself_resets_the_throttle() -> None:
     throttle = Throttle()
-    for _ in range(5):
-        throttle.on_early_death(0.0)
+    for now in range(5):
+        throttle.on_early_death(float(now))
     throttle.forgive()
-    assert throttle.on_early_death(0.0) == 0.0
+    assert throttle.on_early_death(9.0) == 0.0
 
 
 @pytest.mark.parametrize(

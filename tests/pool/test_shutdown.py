@@ -125,8 +125,11 @@ def test_a_second_message_is_not_begun(sink: Sink, directory: Path) -> None:
             client.begin(SENDER, RECIPIENTS)
             client.end(PLAIN)
             told_to_stop(daemon)
-            client.send(b"MAIL FROM:<a@example.org>\r\n")
-            assert not client.reply().startswith(b"250")
+            answer = b""
+            with contextlib.suppress(Closed, OSError):  # whether it was waiting already is a matter of chance
+                client.send(b"MAIL FROM:<a@example.org>\r\n")
+                answer = client.reply()
+            assert answer[:3] in (b"", b"451")
         assert exit_status(daemon) == 0
 
 
