@@ -36,12 +36,13 @@ def main() -> int:
     parts = _parts(options)
     if complaint := _complaint(parts):
         parser.error(complaint)
+    facts = report.machine()
     try:
         results, memory = _measure(options, parts)
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
-    _tell(options, results, memory)
+    _tell(options, facts, results, memory)
     return 0
 
 
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         default=f"{shlex.quote(sys.executable)} -m bqfilter",
         metavar="COMMAND",
         help="how to start the filter; `serve --config FILE` is added (default: this checkout's)",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMAND",
+        help="a second filter that takes part: `env PYTHONPATH=DIR python3 -m bqfilter`",
     )
     for field in fields(Scale):
         option = "--" + field.name.replace("_", "-")
@@ -97,10 +103,23 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> tuple[list[Result
 
 @contextmanager
 def _workshop(options: argparse.Namespace) -> Iterator[Workshop]:
-    with tempfile.TemporaryDirectory(prefix="bqbench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the programs drop to users of their own and must reach what is theirs
-        yield Workshop(directory, tuple(shlex.split(options.filter)), options.workers)
+    with _directory() as directory:
+        other = tuple(shlex.split(options.against)) if options.against else None
+        yield Workshop(directory, options.workers, tuple(shlex.split(options.filter)), other)
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """For configurations, logs and queues; after a failure it stays, for the logs."""
+    directory = Path(tempfile.mkdtemp(prefix="bqbench-"))
+    directory.chmod(0o755)  # the programs drop to users of their own and must reach what is theirs
+    try:
+        yield directory
+    except BenchmarkError:
+        print(f"benchmarks: the logs are in {directory}", file=sys.stderr)
+        raise
+    else:
+        shutil.rmtree(directory)
 
 
 def _scale(options: argparse.Namespace) -> Scale:
@@ -109,18 +128,25 @@ def _scale(options: argparse.Namespace) -> Scale:
     return replace(QUICK if options.quick else FULL, **chosen)
 
 
-def _tell(options: argparse.Namespace, results: list[Result], memory: list[Row]) -> None:
+def _tell(
+    options: argparse.Namespace, facts: dict[str, str], results: list[Result], memory: list[Row]
+) -> None:
     tables = [report.table(results)] if results else []
     tables += [report.memory_table(memory)] if memory else []
-    text = "\n\n".join([report.heading(), *tables])
+    text = "\n\n".join([report.heading(facts), *tables])
     print(text)
-    print(f"\nevery run: {report.save(options.results, _recorded(options), results, memory)}")
+    print(f"\nevery run: {report.save(options.results, facts, _recorded(options), results, memory)}")
     if options.write_docs:
         report.write_docs(text)
 
 
 def _recorded(options: argparse.Namespace) -> dict[str, Any]:
-    return {"filter": options.filter, "workers": options.workers, **asdict(_scale(options))}
+    return {
+        "filter": options.filter,
+        "against": options.against,
+        "workers": options.workers,
+        **asdict(_scale(options)),
+    }
 
 
 if __name__ == "__main__":

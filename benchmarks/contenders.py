@@ -16,9 +16,10 @@ NO_FILTER = "no filter"
 HAPROXY = "HAProxy, TCP"
 FILTER_ONE = "bqfilterd, one message a connection"
 FILTER_KEPT = "bqfilterd, kept connections"
-NAMES = (NO_FILTER, HAPROXY, FILTER_ONE, FILTER_KEPT)
+OTHER_ONE = "the other, one message a connection"
+OTHER_KEPT = "the other, kept connections"
 
-_MESSAGES_PER_CONNECTION = {FILTER_ONE: 1, FILTER_KEPT: 100}
+_MESSAGES_PER_CONNECTION = {FILTER_ONE: 1, FILTER_KEPT: 100, OTHER_ONE: 1, OTHER_KEPT: 100}
 
 _HAPROXY_CONFIG = """\
 global
@@ -56,11 +57,18 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What every contender is made from."""
+    """What every contender is made from. `other` is a second filter, to compare two versions."""
 
     directory: Path
-    filter_command: tuple[str, ...]
     workers: int
+    command: tuple[str, ...]
+    other: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they take turns."""
+        names = (NO_FILTER, HAPROXY, FILTER_ONE, FILTER_KEPT)
+        return (*names, OTHER_ONE, OTHER_KEPT) if self.other else names
 
     @contextmanager
     def contender(self, name: str, upstream_port: int) -> Iterator[Contender]:
@@ -89,7 +97,8 @@ class Workshop:
         port = free_port()
         config = self.directory / f"bqfilterd-{port}.toml"
         config.write_text(self._filter_config(name, port, upstream_port))
-        argv = [*self.filter_command, "serve", "--config", str(config)]
+        command = self.other if self.other and name in (OTHER_ONE, OTHER_KEPT) else self.command
+        argv = [*command, "serve", "--config", str(config)]
         with running(f"bqfilterd-{port}", argv, self.directory) as program:
             program.wait_until(_says_ready(program))
             program.wait_until(lambda: greets(port))

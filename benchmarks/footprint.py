@@ -38,20 +38,20 @@ def footprint(contender: Contender, deliveries: Deliveries, workers: int, large_
         Row("master, PSS", proc.memory(master).pss),
         Row("idle worker that has served nothing, PSS, mean", _mean_pss(master)),
     ]
-    send(contender.port, 10 * workers, workers, 1024, deliveries)
+    send(contender, 10 * workers, workers, 1024, deliveries)
     rows.append(Row("idle worker after 1 KB messages, PSS, mean", _mean_pss(master)))
-    for pid in proc.children(master):
+    for pid in _worker_pids(master):
         proc.reset_peak(pid)
     before = _workers(master)
     rows += _while_busy(contender, deliveries, master)
-    send(contender.port, large_messages, min(4, large_messages), VERY_LARGE, deliveries)
+    send(contender, large_messages, min(4, large_messages), VERY_LARGE, deliveries)
     rows += _growth(before, _workers(master))
     rows.append(Row("all processes together, PSS", sum(proc.memory(pid).pss for pid in proc.tree(master))))
     return rows
 
 
 def _while_busy(contender: Contender, deliveries: Deliveries, master: int) -> list[Row]:
-    cpu_before = {pid: proc.cpu_seconds(pid) for pid in proc.children(master)}
+    cpu_before = {pid: proc.cpu_seconds(pid) for pid in _worker_pids(master)}
     with _held_message(contender.port, LARGE):
         worker = max(cpu_before, key=lambda pid: proc.cpu_seconds(pid) - cpu_before[pid])
         size = proc.memory(worker).pss
@@ -75,7 +75,12 @@ def _growth(before: dict[int, proc.Memory], after: dict[int, proc.Memory]) -> li
 
 
 def _workers(master: int) -> dict[int, proc.Memory]:
-    return {pid: proc.memory(pid) for pid in proc.children(master)}
+    return {pid: proc.memory(pid) for pid in _worker_pids(master)}
+
+
+def _worker_pids(master: int) -> list[int]:
+    """By their titles, for the master has other children too."""
+    return [pid for pid in proc.children(master) if "worker" in proc.title(pid)]
 
 
 def _mean_pss(master: int) -> float:

@@ -34,6 +34,11 @@ def children(pid: int) -> list[int]:
     return list(_children(pid))
 
 
+def title(pid: int) -> str:
+    """What `ps` shows for the process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process, its descendants, and its children that have ended.
 

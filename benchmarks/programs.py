@@ -36,7 +36,7 @@ class Program:
         self.log = directory / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), cwd=ROOT
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), cwd=directory
             )
 
     @property
@@ -47,7 +47,7 @@ class Program:
         deadline = time.monotonic() + READY_TIMEOUT
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ProgramError(f"{self.name} is not ready; the end of its log:\n{self._last_words()}")
+                raise ProgramError(f"{self.name} is not ready; the end of its log:\n{self.last_words()}")
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class Program:
             self._process.kill()
             self._process.wait()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
 

@@ -5,9 +5,10 @@ between two rounds the machine may have become another one; the median and the e
 """
 
 import json
+import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,21 +72,23 @@ class Result:
         return Ratio(median(ratios), min(ratios), max(ratios)) if ratios else None
 
 
-def heading() -> str:
-    facts = machine()
+def heading(facts: Mapping[str, str]) -> str:
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {facts['processor']}, Linux {facts['kernel']},"
-        f" Python {facts['python']}, Postfix {facts['postfix']}, HAProxy {facts['haproxy']}."
+        f" Python {facts['python']}, Postfix {facts['postfix']}, HAProxy {facts['haproxy']};"
+        f" load average before the run {facts['load average']}."
     )
 
 
 def machine() -> dict[str, str]:
+    """To be asked before the run: the load average says whether the machine was at rest."""
     return {
         "processor": _processor(),
         "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "postfix": _first_line("/usr/sbin/postconf", "-h", "mail_version"),
         "haproxy": _first_line("haproxy", "-v").removeprefix("HAProxy version ").split()[0],
+        "load average": f"{os.getloadavg()[0]:.1f}",
     }
 
 
@@ -144,15 +147,21 @@ def _markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
 
 
-def save(directory: Path, options: dict[str, Any], results: Sequence[Result], memory: Sequence[Row]) -> Path:
+def save(
+    directory: Path,
+    facts: Mapping[str, str],
+    options: Mapping[str, Any],
+    results: Sequence[Result],
+    memory: Sequence[Row],
+) -> Path:
     """Every single run, for whoever wants to compute something else."""
     taken = datetime.now(UTC)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{taken:%Y%m%dT%H%M%SZ}.json"
     content = {
         "taken": taken.isoformat(timespec="seconds"),
-        "machine": machine(),
-        "options": options,
+        "machine": dict(facts),
+        "options": dict(options),
         "loads": [_as_json(result) for result in results],
         "memory": [asdict(row) for row in memory],
     }

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from benchmarks import loads, proc
-from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, NAMES, Contender, Workshop
+from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, Contender, Workshop
 from benchmarks.deliveries import Deliveries, sink
 from benchmarks.footprint import Row, footprint
 from benchmarks.loads import Load, Run, Unit
@@ -26,7 +26,7 @@ class Scale:
 
 
 FULL = Scale(rounds=7, messages=5000, alone_messages=1000, large_messages=8, postfix_messages=1000)
-QUICK = Scale(rounds=3, messages=600, alone_messages=100, large_messages=2, postfix_messages=200)
+QUICK = Scale(rounds=2, messages=600, alone_messages=100, large_messages=4, postfix_messages=200)
 
 
 def all_loads(scale: Scale) -> list[Load]:
@@ -42,7 +42,7 @@ def run_loads(workshop: Workshop, chosen: Sequence[Load], rounds: int) -> Iterat
     """Every contender in front of a smtp-sink of its own."""
     with ExitStack() as stack:
         contenders = []
-        for name in NAMES:
+        for name in workshop.names:
             port, deliveries = stack.enter_context(sink(workshop.directory))
             contenders.append((stack.enter_context(workshop.contender(name, port)), deliveries))
         for load in chosen:
@@ -53,7 +53,7 @@ def run_postfix(workshop: Workshop, messages: int, rounds: int) -> Iterator[Resu
     """Every contender between two real Postfix servers, without and with speed_adjust."""
     with ExitStack() as stack:
         upstream_port, deliveries = stack.enter_context(after_filter(workshop.directory / "after"))
-        contenders = [stack.enter_context(workshop.contender(name, upstream_port)) for name in NAMES]
+        contenders = [stack.enter_context(workshop.contender(name, upstream_port)) for name in workshop.names]
         for options in ("", SPEED_ADJUST):
             load = _postfix_load(messages, options)
             with before_filter(workshop.directory / load.name, _ports(contenders), options) as ports:
