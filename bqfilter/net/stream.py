@@ -36,7 +36,16 @@ _LONGEST = 86400.0
 class Stream:
     """A connection to `peer` (its name in messages), owned by one session or one upstream leg."""
 
-    __slots__ = ("_clock", "_connecting", "_receive_timer", "_send_timer", "_socket", "_until", "peer")
+    __slots__ = (
+        "_clock",
+        "_connecting",
+        "_glance",
+        "_receive_timer",
+        "_send_timer",
+        "_socket",
+        "_until",
+        "peer",
+    )
 
     def __init__(self, sock: socket.socket, peer: str, clock: Clock) -> None:
         self._socket = sock
@@ -45,6 +54,8 @@ class Stream:
         self._send_timer = _KernelTimer(sock, socket.SO_SNDTIMEO)
         self._until = 0.0  # the deadline of the read that is waiting now
         self._connecting: _Attempt | None = None
+        self._glance = select.poll()
+        self._glance.register(sock, select.POLLIN | select.POLLRDHUP)
         self.peer = peer
 
     def read(self, deadline: Deadline, limit: int = READ_BYTES) -> bytes:
@@ -119,11 +130,11 @@ class Stream:
 
     def has_input(self) -> bool:
         """Something can be read at once: bytes, or the news that the peer is gone."""
-        return bool(_poll(self._socket, select.POLLIN, 0))
+        return bool(self._glance.poll(0))
 
     def peer_has_left(self) -> bool:
         """The peer has closed or reset its side, even if bytes of it are still to be read."""
-        return bool(_poll(self._socket, _GONE, 0))
+        return any(events & _GONE for _, events in self._glance.poll(0))
 
     def begin_connecting(self, address: SocketAddress) -> None:
         """Start the handshake without waiting; an error shows in `finish_connecting`."""

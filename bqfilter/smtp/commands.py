@@ -154,8 +154,10 @@ def _parse_rcpt(line: bytes, argument: bytes) -> Command:
 
 def _parse_data(_line: bytes, argument: bytes) -> Command:
     # Postfix forwards the client's own line: "data " with a blank behind it is seen in the wild.
-    return Malformed(replies.DATA_SYNTAX) if argument.strip() else Data()
+    return Malformed(replies.DATA_SYNTAX) if argument.strip() else _DATA
 
+
+_DATA, _RSET, _NOOP, _VRFY, _HELP, _QUIT = Data(), Rset(), Noop(), Vrfy(), Help(), Quit()
 
 _PARSERS: dict[bytes, Callable[[bytes, bytes], Command]] = {
     b"EHLO": _parse_ehlo,
@@ -164,9 +166,9 @@ _PARSERS: dict[bytes, Callable[[bytes, bytes], Command]] = {
     b"MAIL": _parse_mail,
     b"RCPT": _parse_rcpt,
     b"DATA": _parse_data,
-    b"RSET": lambda _line, _argument: Rset(),
-    b"NOOP": lambda _line, _argument: Noop(),
-    b"VRFY": lambda _line, _argument: Vrfy(),
-    b"HELP": lambda _line, _argument: Help(),
-    b"QUIT": lambda _line, _argument: Quit(),
+    b"RSET": lambda _line, _argument: _RSET,
+    b"NOOP": lambda _line, _argument: _NOOP,
+    b"VRFY": lambda _line, _argument: _VRFY,
+    b"HELP": lambda _line, _argument: _HELP,
+    b"QUIT": lambda _line, _argument: _QUIT,
 }
