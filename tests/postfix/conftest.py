@@ -6,6 +6,7 @@ after-queue transport hand their mail to one port, "filter"; each test decides w
 "elsewhere" belongs to nobody.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -165,11 +166,24 @@ class Filters:
         return "inet:{}:{}".format(*self._postfix.at(name))
 
 
-@pytest.fixture
-def filters(postfix: PostfixInstance) -> Iterator[Filters]:
+@contextlib.contextmanager
+def ended_well(postfix: PostfixInstance) -> Iterator[Filters]:
     with short_directory("bqfd-") as directory:
         started = Filters(directory, postfix)
         try:
             yield started
         finally:
             started.stop()
+
+
+@pytest.fixture
+def filters(postfix: PostfixInstance) -> Iterator[Filters]:
+    with ended_well(postfix) as filters:
+        yield filters
+
+
+@pytest.fixture(scope="module")
+def lasting_filters(postfix: PostfixInstance) -> Iterator[Filters]:
+    """For a module whose tests all have the same one; it cannot be mixed with `filters`, the port is one."""
+    with ended_well(postfix) as filters:
+        yield filters

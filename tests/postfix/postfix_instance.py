@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,10 +171,11 @@ class Inbox:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "inbox" / "new"
+        self._tops: dict[Path, bytes] = {}
 
     def messages(self, recipient: str) -> list[bytes]:
-        wanted = b"\nDelivered-To: %s\n" % recipient.encode()
-        return [message for message in self._all() if wanted in message.partition(b"\n\n")[0] + b"\n"]
+        line = b"\nDelivered-To: %s\n" % recipient.encode()
+        return [path.read_bytes() for path in self._paths() if line in self._top(path)]
 
     def wait_for(self, recipient: str, count: int = 1, limit: float = 30.0) -> list[bytes]:
         return eventually(
@@ -183,10 +184,15 @@ class Inbox:
             limit,
         )
 
-    def _all(self) -> Iterator[bytes]:
-        if self._directory.exists():
-            for path in sorted(self._directory.iterdir()):
-                yield path.read_bytes()
+    def _paths(self) -> list[Path]:
+        return sorted(self._directory.iterdir()) if self._directory.exists() else []
+
+    def _top(self, path: Path) -> bytes:
+        """The first of the trace fields; kept, because the messages are many and some are big."""
+        if path not in self._tops:
+            with path.open("rb") as message:
+                self._tops[path] = message.read(1000)
+        return self._tops[path]
 
 
 class PostfixInstance:
