@@ -8,6 +8,8 @@ from bqfilter.cli.config import show_config
 from bqfilter.cli.demo import demo
 from bqfilter.cli.postfix_config import postfix_config
 from bqfilter.cli.serve import serve
+from bqfilter.cli.status import status
+from bqfilter.cli.top import top
 from bqfilter.cli.tune import tune
 
 
@@ -23,3 +25,5 @@ main.add_command(demo)
 main.add_command(show_config)
 main.add_command(tune)
 main.add_command(postfix_config)
+main.add_command(status)
+main.add_command(top)

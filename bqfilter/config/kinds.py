@@ -218,6 +218,20 @@ class EndpointKind:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionalEndpoint:
+    """Where to listen, if anywhere; "" is None."""
+
+    name: str = "endpoint"
+    allowed: str = '"inet:HOST:PORT", "unix:/PATH", or "" for none'
+
+    def read(self, value: object) -> Endpoint | None:
+        return Endpoint.parse(_text(value)) if value != "" else None
+
+    def toml(self, value: Endpoint | None) -> str:
+        return quote(str(value or ""))
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkKind:
     """A network, or one address."""
 

@@ -28,6 +28,7 @@ from bqfilter.config.kinds import (
     Kind,
     ListOf,
     NetworkKind,
+    OptionalEndpoint,
     Single,
     Size,
 )
@@ -214,6 +215,12 @@ class BudgetSettings(Table):
                 f"nothing is left of {whole} after margin {margin} and commit_reserve {reserve};"
                 " allowed is more than the two together",
             )
+        if 0 < self.session <= self.commit_reserve:
+            session, reserve = format_duration(self.session), format_duration(self.commit_reserve)
+            yield Problem(
+                "session",
+                f"{session} leaves no time before commit_reserve {reserve}; allowed is 0s or more than that",
+            )
 
 
 def _phase(default: float, doc: str) -> Any:
@@ -326,6 +333,29 @@ class LimitSettings(Table):
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings(Table):
+    listen: Endpoint | None = field(
+        default=Endpoint("inet", "127.0.0.1", 9925),
+        metadata=_about(
+            OptionalEndpoint(),
+            "Where Prometheus finds /metrics, and others /-/healthy and /-/ready; nobody is asked for a "
+            'password there. "" means nowhere, and then nothing looks at the queues of unix sockets either. '
+            "Where it cannot be opened there is a warning, and mail flows.",
+            reloadable=False,
+        ),
+    )
+    slow_session: float = field(
+        default=60.0,
+        metadata=_about(
+            Duration(0, _DAY),
+            "A connection that holds its worker longer than this is logged once, and where the worker stands "
+            "in the program goes to slow.log in `runtime.directory`. Without speed_adjust the client's own "
+            "pace counts, too. 0 means never.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSettings(Table):
     user: str = field(
         default="bqfilter",
@@ -429,6 +459,10 @@ class Settings:
     limits: LimitSettings = field(
         default=LimitSettings(), metadata=_table(LimitSettings, "What is too much.")
     )
+    metrics: MetricsSettings = field(
+        default=MetricsSettings(),
+        metadata=_table(MetricsSettings, "What there is to see of the pool from outside."),
+    )
     runtime: RuntimeSettings = field(
         default=RuntimeSettings(), metadata=_table(RuntimeSettings, "The process in its surroundings.")
     )
@@ -442,6 +476,8 @@ class Settings:
         for endpoint in self.upstream.endpoints:
             if endpoint in named:
                 yield Problem("upstream", f"{endpoint} is our own [[listen]]: a message would never leave")
+        if self.metrics.listen in named:
+            yield Problem("metrics", f"{self.metrics.listen} stands in a [[listen]] table, too")
 
 
 @dataclass(frozen=True, slots=True)

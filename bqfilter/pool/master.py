@@ -26,6 +26,7 @@ from bqfilter.errors import ConfigError
 from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
+from bqfilter.pool.exporter import Exporter
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
@@ -37,8 +38,10 @@ from bqfilter.pool.startup import (
     refuse_loop,
     upstream_addresses,
 )
+from bqfilter.pool.watch import Watch
 from bqfilter.pool.worker import Assignment, run_worker
-from bqfilter.scoreboard import Scoreboard, State, Word, create_file
+from bqfilter.saturation.queues import entrance_of
+from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word, create_file
 
 SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 PID_FILE_NAME = "bqfilterd.pid"
@@ -68,6 +71,8 @@ class Master:
         refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
         self._hostname = hostname_of(settings)
         self._scoreboard = self._open_scoreboard()
+        self._watch = Watch(self._scoreboard, settings, self._log)
+        self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
         self._lifeline = os.pipe()
         self._reports = os.pipe()
@@ -103,6 +108,7 @@ class Master:
 
     def _supervise(self, now: float) -> None:
         """One look at everything: who is gone, who is up, who is late, who is missing, who should go."""
+        self._watch.turn(now, self._roster.children.values())
         self._reap(now)
         self._note_who_is_up()
         self._kill_overdue(now)
@@ -118,12 +124,14 @@ class Master:
             self._retire(child)
         if not self._is_ready and self._is_complete():
             self._announce_ready()
+        self._exporter.keep(now)
 
     def _act_on(self, number: signal.Signals) -> None:
         match number:
             case signal.SIGTERM | signal.SIGINT:
                 self._drain()
             case signal.SIGQUIT:
+                self._drain()
                 self._drains_until = time.monotonic()
             case signal.SIGHUP:
                 self._reload()
@@ -142,10 +150,12 @@ class Master:
         except OSError as error:
             delay = self._roster.throttle.on_early_death(now)
             self._log.error("cannot fork a worker", cause=error.strerror, delay=delay)
+            self._watch.count(MasterWord.FAILED_FORKS)
             slot.was_vacated()
             return False
         if pid == 0:
             self._become_worker(slot_index)
+        self._watch.count(MasterWord.FORKS)
         self._roster.children[pid] = Child(pid, slot_index, self._roster.generation, now)
         return True
 
@@ -156,6 +166,7 @@ class Master:
             self._signals.close()
             os.close(self._lifeline[1])
             os.close(self._reports[0])
+            self._exporter.after_fork_in_worker()
             status = run_worker(
                 Assignment(
                     self._settings,
@@ -164,9 +175,11 @@ class Master:
                     self._hostname,
                     self._identity,
                     self._scoreboard.slots[slot_index],
+                    self._scoreboard.tallies(slot_index),
                     self._pid,
                     self._lifeline[0],
                     self._reports[1],
+                    self._watch.slow_log,
                     self._log,
                 )
             )
@@ -175,24 +188,32 @@ class Master:
         finally:
             os._exit(status)
 
+    def _leave(self) -> None:
+        """In a child that is no worker: nothing of mail is its business."""
+        self._signals.close()
+        for fd in (*self._lifeline, *self._reports):
+            os.close(fd)
+        for listener in self._listeners:
+            listener.socket.close()
+
     def _reap(self, now: float) -> None:
         while self._roster.children:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                pid, status = next(iter(self._roster.children)), 0
+                pid, status, usage = next(iter(self._roster.children)), 0, None
             if pid == 0:
                 return
             child = self._roster.children.get(pid)
             if child is not None:
                 self._bury(child, os.waitstatus_to_exitcode(status), now)
+                self._watch.note_usage(usage)
 
     def _bury(self, child: Child, exit_code: int, now: float) -> None:
         slot = self._scoreboard.slots[child.slot]
         on_first_job = slot[Word.JOBS] == 0 and slot.state in (State.STARTING, State.BUSY)
         delay = self._roster.on_exit(child, now, abnormally=exit_code != 0, on_first_job=on_first_job)
         if exit_code != 0:
-            self._jobs_at_death = self._job_count()
             cause = (
                 f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit status {exit_code}"
             )
@@ -200,7 +221,10 @@ class Master:
                 "worker died", pid=child.pid, slot=child.slot, cause=cause, stage=slot.stage.name.lower(),
                 delay=delay or None,
             )  # fmt: skip
+        self._watch.note_exit(child, exit_code, self._roster.generation, now)
         slot.was_vacated()
+        if exit_code != 0:
+            self._jobs_at_death = self._job_count()
 
     def _note_who_is_up(self) -> None:
         for child in self._roster.children.values():
@@ -255,6 +279,7 @@ class Master:
             log = open_log(settings.log.target, settings.log.format)
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
+            self._watch.count(MasterWord.FAILED_RELOADS)
             systemd.notify("READY=1", "STATUS=reload failed, the old settings stay in force")
             return
         for key in not_reloadable_changes(self._settings, wanted):
@@ -264,6 +289,7 @@ class Master:
         self._take_allow_lists()
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
+        self._watch.take(settings, self._roster.generation, log)
         self._is_ready = False
 
     def _take_allow_lists(self) -> None:
@@ -323,14 +349,16 @@ class Master:
 
     def _open_scoreboard(self) -> Scoreboard:
         directory = self._settings.runtime.directory
+        entrances = [entrance_of(one.socket, str(bound_address(one))) for one in self._listeners]
         try:
             make_runtime_directory(directory, self._identity)
-            return Scoreboard.in_file(directory, SLOT_COUNT)
+            group = self._identity.gid if self._identity else -1
+            return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group)
         except OSError as error:
             self._log.warning(
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
-            return Scoreboard.anonymous(SLOT_COUNT)
+            return Scoreboard.anonymous(SLOT_COUNT, entrances)
 
     def _write_pid_file(self) -> None:
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME
@@ -341,6 +369,8 @@ class Master:
             self._log.warning("no pid file", path=str(path), cause=error.strerror)
 
     def _clean_up(self) -> None:
+        self._exporter.end()
+        self._watch.end()
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME
         try:
             path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ A worker leaves between two sessions: when it is told to, when it has done its s
 gone. Only SIGQUIT ends it in the middle of one.
 """
 
+import faulthandler
 import gc
 import os
 import select
@@ -16,6 +17,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 from types import FrameType
 
@@ -30,7 +32,7 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
 from bqfilter.pool.startup import Identity, drop_privileges
-from bqfilter.scoreboard import Slot, Word
+from bqfilter.scoreboard import Slot, Tally, TallyWord, Word
 from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp import replies
 from bqfilter.transaction import Result
@@ -40,6 +42,8 @@ _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
 _CONTENT_BUFFER_BYTES = 65536
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
+_MEMORY_MAP = Path("/proc/self/smaps_rollup")
+_WEIGHING_INTERVAL = 60.0  # seconds between two looks at it, which take up to a millisecond each
 
 # What `ps` shows: one word for a stage and its replies from behind, which alternate with every RCPT.
 _TITLES = {
@@ -68,7 +72,8 @@ class Assignment:
 
     `lifeline` is the reading end of a pipe that the master holds open while it lives: an idle worker wakes
     up when it closes, a busy one sees that `master_pid` is no longer its parent. Through `reports` a worker
-    sends the number of its slot when it has done its share.
+    sends the number of its slot when it has done its share. `tallies` has one for each listener; on SIGUSR2
+    the worker writes to the descriptor `slow_log` where in the program it stands.
     """
 
     settings: Settings
@@ -77,9 +82,11 @@ class Assignment:
     hostname: bytes
     identity: Identity | None
     slot: Slot
+    tallies: Sequence[Tally]
     master_pid: int
     lifeline: int
     reports: int
+    slow_log: int | None
     log: Log
 
 
@@ -93,7 +100,8 @@ class Worker:
         self._log = assignment.log
         self._clock = time.monotonic
         self._session: Session | None = None
-        self._is_leaving = False
+        self._is_leaving = False  # takes no further connection
+        self._is_draining = False  # and brings the present one to an end
         self._has_reported = False
         self._message_count = 0
         self._share = _staggered(settings.pool.max_messages)
@@ -101,11 +109,20 @@ class Worker:
         self._turn = 0  # which listener is asked first, in rotation
         self._peer = ""
         self._activity = ""
+        self._weighed_at = 0.0
         self._around = Surroundings(
             settings,
             assignment.hostname,
             self._clock,
-            Upstream(settings, assignment.upstream, assignment.hostname, self._clock, connect, self._log),
+            Upstream(
+                settings,
+                assignment.upstream,
+                assignment.hostname,
+                self._clock,
+                connect,
+                self._log,
+                self._slot,
+            ),
             bytearray(_CONTENT_BUFFER_BYTES),
             self._count,
         )
@@ -120,6 +137,8 @@ class Worker:
         while not self._is_leaving and self._has_master():
             if not self._serve_next():
                 self._wait(epoll, wake)
+        if not self._is_draining:
+            self._serve_next()  # the kernel may have woken us, and nobody else, for one more connection
         self._slot.leave()
         self._around.upstream.close()
         return 0
@@ -142,6 +161,8 @@ class Worker:
         signal.signal(signal.SIGQUIT, self._on_quit)
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
             signal.signal(ignored, signal.SIG_IGN)
+        if self._given.slow_log is not None:
+            faulthandler.register(signal.SIGUSR2, self._given.slow_log, all_threads=False)
         return reader
 
     def _make_epoll(self, wake: socket.socket) -> select.epoll:
@@ -176,11 +197,11 @@ class Worker:
         """
         listeners = self._given.listeners
         for step in range(len(listeners)):
-            listener = listeners[(self._turn + step) % len(listeners)]
-            accepted = self._accept(listener)
+            index = (self._turn + step) % len(listeners)
+            accepted = self._accept(listeners[index])
             if accepted is not None:
                 self._turn += 1
-                self._serve(listener, accepted)
+                self._serve(index, accepted)
                 return True
         return False
 
@@ -194,9 +215,10 @@ class Worker:
             time.sleep(_OUT_OF_RESOURCES_PAUSE)  # the connection stays in the queue, for whoever can take it
             return None
 
-    def _serve(self, listener: Listener, accepted: Accepted) -> None:
-        self._slot.begin(self._clock(), accepted.waited, not self._went_idle)
-        self._went_idle = False
+    def _serve(self, index: int, accepted: Accepted) -> None:
+        listener, tally = self._given.listeners[index], self._given.tallies[index]
+        began, session_id = self._clock(), new_session_id(self._slot.index)
+        self._note_arrival(index, accepted, began, session_id)
         ledger = Ledger(self._clock, self._report)
         self._peer, self._activity = accepted.peer, ""
         stream = Stream(accepted.socket, accepted.peer, self._clock)
@@ -205,17 +227,36 @@ class Worker:
             self._log.info("client left before it was greeted", peer=accepted.peer, wait=_ms(accepted.waited))
             stream.close()
         elif not listener.permits(accepted):
+            tally.count(TallyWord.DENIED)
             self._deny(stream)
         else:
-            self._hold_session(stream, ledger, accepted.waited)
+            self._hold_session(stream, ledger, accepted.waited, session_id)
+            self._note_duration(tally, accepted.waited or 0.0, self._clock() - began, ledger)
         ledger.take()
         self._slot.end(self._clock(), ledger.totals)
 
-    def _hold_session(self, stream: Stream, ledger: Ledger, waited: float | None) -> None:
-        log = self._log.for_session(new_session_id(self._slot.index))
-        session = Session(stream, self._around, ledger, log, waited)
+    def _note_arrival(self, index: int, accepted: Accepted, now: float, session_id: str) -> None:
+        """In the scoreboard: a connection, and in what state it found the pool."""
+        is_queued, self._went_idle = not self._went_idle, False
+        self._slot.begin(now, accepted.waited, is_queued, index, int(session_id, 16))
+        self._slot.meet(self._given.settings.pool.workers, is_queued)
+        self._given.tallies[index].accept(accepted.waited, is_queued, accepted.is_abandoned)
+
+    def _note_duration(self, tally: Tally, waited: float, seconds: float, ledger: Ledger) -> None:
+        """In the scoreboard: a session is over; and from time to time, what this worker weighs."""
+        budget = self._given.settings.budget
+        ledger.take()
+        tally.end(seconds, (waited + seconds) / budget.proxy_timeout, ledger.totals)
+        if budget.session and seconds >= budget.session:
+            self._slot.count(Word.OVERTIME)
+        if self._clock() - self._weighed_at > _WEIGHING_INTERVAL:
+            self._weighed_at = self._clock()
+            self._slot[Word.MEMORY] = _own_memory()
+
+    def _hold_session(self, stream: Stream, ledger: Ledger, waited: float | None, session_id: str) -> None:
+        session = Session(stream, self._around, ledger, self._log.for_session(session_id), waited)
         self._session = session
-        if self._is_leaving:  # told between accept and here
+        if self._is_draining:  # told between accept and here
             session.drain()
         session.run()
         self._session = None
@@ -255,7 +296,7 @@ class Worker:
         self._slot.count(_WORDS[result])
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_leaving = True
+        self._is_leaving = self._is_draining = True
         if self._session is not None:
             self._session.drain()
 
@@ -276,6 +317,15 @@ def _staggered(max_messages: int) -> int:
     """This worker's share, so that workers forked together do not all retire together; 0 stays 0."""
     spread = int(max_messages * _RECYCLE_SPREAD)
     return max(max_messages + SystemRandom().randint(-spread, spread), 1) if max_messages else 0
+
+
+def _own_memory() -> int:
+    """Bytes of memory that this process alone accounts for (PSS); 0 where the kernel does not tell."""
+    try:
+        words = _MEMORY_MAP.read_bytes().split()
+        return int(words[words.index(b"Pss:") + 1]) * 1024
+    except (OSError, ValueError):
+        return 0
 
 
 def _ms(seconds: float | None) -> str | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.config import Settings, load
-from bqfilter.config.loader import not_reloadable_changes, parse, render, reloaded
+from bqfilter.config.loader import not_reloadable_changes, parse, reloaded, render
 from bqfilter.config.schema import (
     BudgetSettings,
     ListenSettings,
@@ -155,13 +155,13 @@ def test_every_key_reaches_its_attribute() -> None:
         pytest.param(
             _LEAST + "[pol]\nworkers = 3\n",
             'pol: found a table: unknown table (did you mean "pool"?); allowed here: listen, pool, budget,'
-            " timeouts, upstream, spool, limits, runtime, log",
+            " timeouts, upstream, spool, limits, metrics, runtime, log",
             id="misspelt table",
         ),
         pytest.param(
             "workers = 3\n" + _LEAST,
             "workers: found 3: unknown table; allowed here: listen, pool, budget,"
-            " timeouts, upstream, spool, limits, runtime, log",
+            " timeouts, upstream, spool, limits, metrics, runtime, log",
             id="key outside every table",
         ),
         pytest.param(

@@ -49,6 +49,7 @@ def test_the_keys_that_take_a_restart_are_sockets_account_and_directory() -> Non
     fixed = [f"{row.name}.{key.name}" for row in tables() for key in row.keys if not key.setting.reloadable]
     assert fixed == [
         "listen.endpoint", "listen.backlog", "listen.mode", "listen.group",
+        "metrics.listen",
         "runtime.user", "runtime.directory",
     ]  # fmt: skip
 

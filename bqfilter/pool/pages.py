@@ -1,0 +1,183 @@
+"""Exporter, the child's side: the pages it serves, and its two threads.
+
+/metrics has everything (in OpenMetrics where that is asked for), /-/healthy says that this process does its
+work, /-/ready that mail is being taken. One thread watches the queues, the other accepts requests and gives
+each a thread of its own. Nothing here ever forks, so threads are safe. A request may take five seconds and no
+longer, and there are only so many at a time.
+
+Imported by the exporter alone: all this is heavier than a worker.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from bqfilter.log import Log
+from bqfilter.net.address import SocketAddress
+from bqfilter.saturation.queues import QueueProbe
+from bqfilter.saturation.reader import Board, Life
+from bqfilter.saturation.sampler import INTERVAL, Sampler
+from bqfilter.scoreboard import Scoreboard, State
+
+try:
+    from prometheus_client import CollectorRegistry, make_wsgi_app
+
+    from bqfilter.saturation.collector import BoardCollector
+except ImportError as error:
+    METRICS_MISSING = str(error)
+else:
+    METRICS_MISSING = ""
+
+_REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
+_MAX_REQUESTS = 8  # at a time; further ones are turned away
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+Respond = Callable[[str, list[tuple[str, str]]], Any]
+Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
+
+
+def die_with(master_pid: int) -> None:
+    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master_pid:
+        os._exit(0)
+
+
+def run(sock: socket.socket, scoreboard: Scoreboard, log: Log) -> None:
+    """Watch the queues in this thread, and answer in another."""
+    sampler = Sampler(scoreboard, QueueProbe(), time.monotonic())
+    server = _Server(sock, Pages(Board(scoreboard.view)))
+    threading.Thread(target=_serve, args=(server, log), name="http", daemon=True).start()
+    log.info("metrics served", at=str(SocketAddress(sock.family, sock.getsockname())))
+    if METRICS_MISSING:
+        log.warning(
+            "no metrics, mail flows without", cause=METRICS_MISSING, remedy="install prometheus-client"
+        )
+    while True:
+        sampler.sample(time.monotonic())
+        time.sleep(INTERVAL)
+
+
+def _serve(server: "_Server", log: Log) -> None:
+    """Without this thread the process is of no use: the master shall start another."""
+    try:
+        server.serve_forever()
+    except BaseException as error:
+        log.error("exporter failed", cause=f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(1)
+
+
+class Pages:
+    """The WSGI application."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._metrics = _make_metrics_page(board)
+
+    def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                return self._show_metrics(environ, respond)
+            case "/-/healthy":
+                return self._show_health(respond)
+            case "/-/ready":
+                return self._show_readiness(respond)
+            case "/":
+                return _text(respond, "200 OK", "bqfilterd: /metrics /-/healthy /-/ready")
+            case _:
+                return _text(respond, "404 Not Found", "there are /metrics, /-/healthy and /-/ready")
+
+    def _show_metrics(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+        if self._metrics is None:
+            return _text(respond, "503 Service Unavailable", f"{METRICS_MISSING}; install prometheus-client")
+        return self._metrics(environ, respond)
+
+    def _show_health(self, respond: Respond) -> Iterable[bytes]:
+        """This process does its work."""
+        if self._board.snapshot().is_sampled:
+            return _text(respond, "200 OK", "healthy")
+        return _text(respond, "503 Service Unavailable", "the queues are not being watched")
+
+    def _show_readiness(self, respond: Respond) -> Iterable[bytes]:
+        """Mail is being taken: the master's loop turns, and there is a worker."""
+        snapshot = self._board.snapshot()
+        if snapshot.life is not Life.RUNNING:
+            return _text(respond, "503 Service Unavailable", f"the master is {snapshot.life}")
+        if not snapshot.count(State.IDLE) + snapshot.count(State.BUSY):
+            return _text(respond, "503 Service Unavailable", "there is no worker")
+        return _text(respond, "200 OK", "ready")
+
+
+def _make_metrics_page(board: Board) -> Application | None:
+    if METRICS_MISSING:
+        return None
+    registry = CollectorRegistry()
+    registry.register(BoardCollector(board))
+    page: Application = make_wsgi_app(registry)
+    return page
+
+
+def _text(respond: Respond, status: str, text: str) -> list[bytes]:
+    body = f"{text}\n".encode()
+    respond(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _REQUEST_TIMEOUT  # for each read and write; the server has one for the whole
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has in the base class
+        """A scrape every few seconds is no news."""
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """On a socket that is listening already; a thread for each request, and few of them."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, sock: socket.socket, app: Pages) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.server_name, self.server_port = "bqfilterd", 0
+        self.setup_environ()
+        self.set_app(app)
+        self._until: dict[socket.socket, float] = {}  # open requests and when they must be over
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        sock, address = self.socket.accept()
+        return sock, address or ("unix", 0)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        return len(self._until) < _MAX_REQUESTS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._until[request] = time.monotonic() + _REQUEST_TIMEOUT
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        self._until.pop(request, None)
+        super().close_request(request)
+
+    def service_actions(self) -> None:
+        """Twice a second: whoever sends or reads too slowly is cut off, however often a byte comes."""
+        for request, until in list(self._until.items()):
+            if time.monotonic() > until:
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that hangs up, or was cut off: it will come again."""
