@@ -326,6 +326,7 @@ class Session:
         """Ours alone: a traceback for the log, 451 for the client, and no more of this conversation."""
         if self._transaction is not None:
             self._transaction.abort()
+        self._upstream.abandon()  # in whatever state it was left, nobody can tell
         if self._owes_reply:
             with contextlib.suppress(ConversationLost):
                 self._dialogue.answer(replies.INTERNAL_ERROR)

@@ -161,6 +161,8 @@ class Transaction:
             return Outcome(Result.TEMPFAILED, replies.OUT_OF_TIME, "reply budget spent before the final dot")
         except UpstreamFailure as failure:
             return Outcome(Result.TEMPFAILED, replies.UPSTREAM_LOST, failure.cause)
+        except OSError as error:  # sockets have their own errors: this is the file that cannot be read back
+            return Outcome(Result.TEMPFAILED, replies.SPOOL_FAILED, f"spool: {error}")
         except OutcomeUnknown as unknown:
             cause = f"{unknown.cause} after the final dot: possible duplicate"
             return Outcome(Result.OUTCOME_UNKNOWN, replies.UPSTREAM_LOST, cause)

@@ -69,15 +69,18 @@ class Spool:
         try:
             self._write(data)
         except OSError as error:
-            self.failure = error
-            self.close()
+            self._fail(error)
 
     def head(self, limit: int) -> bytes:
-        """The first bytes, at most `limit` of them."""
+        """The first bytes, at most `limit` of them; none where they cannot be read (see `failure`)."""
         if self._file is None:
             return b"".join(self._parts)[:limit]
-        self._file.seek(0)
-        return self._file.read(min(limit, self.content_bytes))
+        try:
+            self._file.seek(0)
+            return self._file.read(min(limit, self.content_bytes))
+        except OSError as error:
+            self._fail(error)
+            return b""
 
     def wire(self) -> bytes | None:
         """The whole wire form with its final dot if it lies in memory, else None."""
@@ -89,7 +92,7 @@ class Spool:
         return self._file.fileno()
 
     def content(self) -> Iterator[bytes]:
-        """The wire form without its final dot, in pieces."""
+        """The wire form without its final dot, in pieces. Raises OSError where it cannot be read back."""
         if self._file is None:
             yield b"".join(self._parts)[: self.content_bytes]
             return
@@ -106,6 +109,10 @@ class Spool:
             with contextlib.suppress(OSError):  # an unbuffered file without a name: nothing can be lost here
                 self._file.close()
             self._file = None
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = error
+        self.close()
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._file is None:

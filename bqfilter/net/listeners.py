@@ -113,7 +113,9 @@ def bind_unix(path: str, backlog: int, mode: int, group: str) -> socket.socket:
     mask = os.umask(0o777 & ~mode)
     try:
         sock.bind(path)
-        os.chown(path, -1, gid)
+        if group:
+            # Not through a link: the directory may belong to the workers' account, and we may be root.
+            os.chown(path, -1, gid, follow_symlinks=False)
     except OSError as error:
         sock.close()
         raise ConfigError(f"cannot listen on unix:{path}: {error}") from error

@@ -1,9 +1,12 @@
 """Stream: a connected socket whose every read and write ends by a Deadline.
 
 The socket stays in blocking mode and the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO), so that a read is
-one system call and not a poll and a read. The kernel's timer is set a little shorter than what is left and
-only touched again when it no longer fits; when it fires early, we look at the clock and wait for the rest.
-A deadline is never extended by a byte that arrives.
+one system call and not a poll and a read. The kernel's timer is set shorter than what is left and only
+touched again when it no longer fits; when it fires, we look at the clock and wait for the rest.
+
+A deadline is extended neither by a byte that arrives nor by a signal: after a signal the interpreter starts
+the system call anew, with the whole timer, and does not come back to us. So the timer is never longer than
+half a second.
 
 Errors of the operating system get their names here and nowhere else: PeerTimeout, PeerLost, PeerUnreachable.
 A caller never sees an OSError or an empty read.
@@ -30,7 +33,7 @@ _FILE_PIECE_BYTES = 1 << 20  # one sendfile call; between two of them the clock 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _TIMEVAL = struct.Struct("@ll")
 _SHORTEST = 0.001  # a kernel timer of zero would mean "for ever"
-_LONGEST = 86400.0
+_LONGEST = 0.5  # shorter than the second after which the master reminds a draining worker with a signal
 
 
 class Stream:
@@ -89,10 +92,7 @@ class Stream:
             return count
 
     def hasten(self, seconds: float) -> None:
-        """Let a read that is waiting at this moment end within `seconds`. Safe to call from a signal handler.
-
-        The interrupted system call is started anew by the interpreter and finds the shorter timer.
-        """
+        """Let a read that is waiting at this moment end within `seconds`; a signal handler may call this."""
         self._until = min(self._until, self._clock() + seconds)
         with contextlib.suppress(OSError):  # closed meanwhile: nothing waits
             self._receive_timer.fit(max(self._until - self._clock(), _SHORTEST))
@@ -199,7 +199,7 @@ class _Attempt:
 
 
 class _KernelTimer:
-    """SO_RCVTIMEO or SO_SNDTIMEO of one socket: always shorter than what is left, seldom set."""
+    """SO_RCVTIMEO or SO_SNDTIMEO of one socket: always shorter than what is left, short, and seldom set."""
 
     __slots__ = ("_option", "_seconds", "_socket")
 
@@ -209,12 +209,11 @@ class _KernelTimer:
         self._seconds = 0.0  # not set
 
     def fit(self, left: float) -> None:
-        """Make the kernel give up within `left` seconds, and not after less than a quarter of them."""
-        if self._seconds <= left <= 4 * self._seconds:
+        """Make the kernel give up within `left` seconds, half a second at the most, and not much too soon."""
+        if self._seconds <= left and (self._seconds == _LONGEST or left <= 4 * self._seconds):
             return
         seconds = min(max(left * 0.9, _SHORTEST), _LONGEST)
-        whole = int(seconds)
-        timeval = _TIMEVAL.pack(whole, int((seconds - whole) * 1e6))
+        timeval = _TIMEVAL.pack(0, int(seconds * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, self._option, timeval)
         self._seconds = seconds
 

@@ -1,4 +1,4 @@
-"""Master: binds, forks, reaps, replaces, reloads, drains; one loop that blocks on nothing but its poll.
+"""Master: binds, forks, reaps, replaces, reloads, drains; one loop that waits in its poll alone.
 
     SIGHUP   reload: read the settings, fork workers with them, then let the old ones finish
     SIGTERM  drain: no new connections, finish what has begun, within runtime.drain_timeout (SIGINT likewise)
@@ -6,6 +6,9 @@
 
 The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
 SIGKILL, the workers notice by the pipe that it held, finish and leave.
+
+Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names.
+Addresses in the configuration need none.
 """
 
 import gc
@@ -23,6 +26,7 @@ from bqfilter import systemd
 from bqfilter.config import Settings
 from bqfilter.config.loader import not_reloadable_changes, reloaded
 from bqfilter.errors import ConfigError
+from bqfilter.ledger import Stage
 from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
@@ -220,6 +224,12 @@ class Master:
             self._log.warning(
                 "worker died", pid=child.pid, slot=child.slot, cause=cause, stage=slot.stage.name.lower(),
                 delay=delay or None,
+            )  # fmt: skip
+        if slot.stage is Stage.HANDOVER:
+            slot.count(Word.OUTCOME_UNKNOWN)
+            self._log.warning(
+                "worker ended during a hand-over: possible duplicate",
+                pid=child.pid, session=f"{slot[Word.SESSION]:X}", client=slot.client or None,
             )  # fmt: skip
         self._watch.note_exit(child, exit_code, self._roster.generation, now)
         slot.was_vacated()

@@ -304,7 +304,9 @@ class Worker:
         self._is_leaving = True
 
     def _on_quit(self, _number: int, _frame: FrameType | None) -> None:
-        os._exit(0)  # no clean-up: whatever is open ends without a message, on both sides
+        # No clean-up. What is open ends without a message on both sides, unless its final dot is out already:
+        # then the master, which sees the stage in the scoreboard, says so.
+        os._exit(0)
 
 
 def run_worker(assignment: Assignment) -> int:

@@ -116,7 +116,7 @@ class Snapshot:
     def life(self) -> Life:
         """What has become of the master."""
         beat = self.header.seconds(MasterWord.HEARTBEAT)
-        if 0 <= self.taken_at - beat < _FRESH:
+        if abs(self.taken_at - beat) < _FRESH:
             return Life.RUNNING
         birth = self.header[Header.MASTER_BIRTH]
         if birth and birth_of(self.header[Header.MASTER_PID]) == birth:

@@ -22,6 +22,7 @@ from bqfilter.upstream.xforward import essential, xforward_lines
 
 _QUIT = b"QUIT\r\n"
 _FAREWELL = 221  # the reply to QUIT, and to nothing else
+_AT_ONCE_BYTES = 16384  # so much the kernel takes without waiting for the server, content and dot together
 _COURTESY_TIMEOUT = 1.0  # seconds for a QUIT or a last look, when nothing depends on it
 _GLANCE_TIMEOUT = 0.02  # seconds for the rest of a greeting whose beginning is there
 
@@ -48,7 +49,7 @@ class Connection:
         self._needs_reset = False  # a transaction was left open; RSET goes ahead of the next one
         self._has_quit = False
         self.capabilities: Capabilities = NO_CAPABILITIES
-        self.message_count = 0
+        self.transaction_count = 0  # refused ones too: errors and RSETs add up on the other side
         self.used_at = clock()
 
     @property
@@ -58,8 +59,8 @@ class Connection:
 
     @property
     def is_kept(self) -> bool:
-        """It has carried a message before: the server may have closed it since."""
-        return self.message_count > 0 or self._needs_reset
+        """It has been used before: the server may have closed it since."""
+        return self.transaction_count > 0
 
     @property
     def is_ready(self) -> bool:
@@ -93,6 +94,7 @@ class Connection:
 
     def begin(self, client: Client, mail: bytes, limit: Deadline) -> Reply:
         """Open a transaction: XFORWARD where announced, then `mail`, the client's own line. MAIL's reply."""
+        self.transaction_count += 1
         announced = self.capabilities.xforward
         reply, is_forwarded = self._begin(client, announced, mail, limit)
         if not is_forwarded and reply.is_positive:
@@ -123,6 +125,9 @@ class Connection:
         if wire is None:
             self._bulk(spool, deadline)
             wire = DOT
+        elif len(wire) > _AT_ONCE_BYTES:
+            self._stream.write(wire[: -len(DOT)], deadline)
+            wire = DOT
         if not self._dialogue.is_empty or self._stream.has_input():
             raise ProtocolViolation("answered before the final dot")  # such a 2xx is not the answer to it
         go()
@@ -144,7 +149,6 @@ class Connection:
             raise OutcomeUnknown(f"answered the final dot with {reply}")
         self._state = _State.READY
         self._needs_reset = False
-        self.message_count += 1
         self.used_at = self._clock()
         return reply
 

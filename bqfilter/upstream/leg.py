@@ -119,7 +119,7 @@ class Upstream:
         if reply.code != 354 or connection is None:
             return _unless_positive(reply, "DATA")
         ledger.enter(Stage.HANDOVER, last_moment.at)
-        last = connection.message_count + 1 >= self._settings.upstream.max_messages_per_connection
+        last = connection.transaction_count >= self._max_messages
         try:
             connection.content(spool, go, handover, last=last)
         except ConversationLost as loss:
@@ -141,7 +141,7 @@ class Upstream:
         if self._said is not None and connection.is_ready and self._keeps_connections:
             self._said = None
             return  # refused before DATA; RSET will precede the next message
-        if self._said is not None or connection.message_count >= self._max_messages:
+        if self._said is not None or connection.transaction_count >= self._max_messages:
             self.close()
 
     def end_session(self) -> None:
