@@ -339,3 +339,24 @@ def test_whatever_a_server_says_only_a_2xx_behind_the_dot_is_an_acceptance(
 def test_session_identifiers_differ_by_time_and_by_slot() -> None:
     assert new_session_id(1) != new_session_id(2)
     assert re.fullmatch(r"[0-9A-F]+", new_session_id(4095))
+
+
+def test_after_an_internal_error_the_upstream_leg_is_given_up_whatever_state_it_is_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stumble(*_: object) -> None:
+        raise RuntimeError("our own fault")
+
+    monkeypatch.setattr("bqfilter.upstream.connection.Connection.content", stumble)
+    server = servers()
+
+    held = hold(
+        server,
+        [OPENING, ENVELOPE, MESSAGE],
+        "upstream.max_messages_per_connection = 10",
+        stumbles=True,
+    )
+
+    assert held.replies[-1] == "451 4.3.0 Error: filter failure"
+    assert all(connection.is_closed for connection in server.connections)
+    assert server.messages == []

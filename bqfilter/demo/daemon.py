@@ -40,6 +40,9 @@ workers = 2
 [upstream]
 endpoint = "{upstream}"
 
+[metrics]
+listen = ""  # no exporter; a real installation leaves this table out
+
 [runtime]
 directory = {directory}
 drain_timeout = "5s"
@@ -86,18 +89,24 @@ class Daemon:
             self._process.kill()  # its workers notice that their master is gone, and leave
             return self._process.wait()
 
+    def status(self) -> str:
+        """What `bqfilterd status` says of it."""
+        shown = subprocess.run(  # noqa: S603 - our own interpreter, our own package
+            self._command("status", "--over", "0"),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_environment(), check=False,
+        )  # fmt: skip
+        return shown.stdout + shown.stderr
+
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P and PYTHONPATH: the very package that runs the demo, not one that lies in the current directory.
-        command = [sys.executable, "-P", "-m", "bqfilter", "serve", "--config", str(self.configuration_path)]
-        path = os.pathsep.join(filter(None, [str(_package_parent()), os.environ.get("PYTHONPATH", "")]))
         with self.log_path.open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own interpreter, our own package
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": path},
+                self._command("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
             )
+
+    def _command(self, name: str, *options: str) -> list[str]:
+        # -P and PYTHONPATH: the very package that runs the demo, not one that lies in the current directory.
+        options = ("--config", str(self.configuration_path), *options)
+        return [sys.executable, "-P", "-m", "bqfilter", name, *options]
 
     def _await_ready(self) -> SocketAddress:
         def is_ready_or_gone() -> bool:
@@ -130,6 +139,11 @@ def _configuration(directory: Path, upstream: SocketAddress) -> str:
         spool=quote(tempfile.gettempdir()),
         user='user = "nobody"\n' if os.geteuid() == 0 else "",
     )
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(_package_parent()), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def _package_parent() -> Path:

@@ -50,6 +50,8 @@ class _Story:
         """Play and tell each; True if all came as they should."""
         self._introduce()
         results = [self._tell(number, scene) for number, scene in enumerate(scenes, start=1)]
+        self._say("\nThe pool behind this, as `bqfilterd status` shows it:\n")
+        self._say(textwrap.indent(self._daemon.status().rstrip(), "    "))
         self._say(f"\n{sum(results)} of {len(results)} came as they should.")
         return all(results)
 

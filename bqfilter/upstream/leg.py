@@ -134,14 +134,14 @@ class Upstream:
         return reply
 
     def finish(self) -> None:
-        """The message is done with and answered: keep the connection or part with it."""
-        connection = self._connection
+        """The message is done with and answered: keep the connection or part with it.
+
+        A transaction that was refused before DATA is left open; RSET will precede the next message.
+        """
+        connection, self._said = self._connection, None
         if connection is None:
             return
-        if self._said is not None and connection.is_ready and self._keeps_connections:
-            self._said = None
-            return  # refused before DATA; RSET will precede the next message
-        if self._said is not None or connection.transaction_count >= self._max_messages:
+        if not connection.is_ready or connection.transaction_count >= self._max_messages:
             self.close()
 
     def end_session(self) -> None:

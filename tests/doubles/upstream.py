@@ -71,6 +71,11 @@ class ServerStream(FakeStream):
         self._content: bytearray | None = None
         self._answer(b"CONNECT")
 
+    @property
+    def content_so_far(self) -> bytes:
+        """What has been heard of a message that has not ended."""
+        return bytes(self._content or b"")
+
     def on_write(self, data: bytes) -> None:
         self._unread += data
         while not self.has_left and (end := self._unread.find(b"\n")) >= 0:

@@ -128,6 +128,24 @@ def test_a_worker_killed_in_the_handover_delivers_nothing(sink: Sink, directory:
     assert sink.messages == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT], ids=["killed", "told to quit"])
+def test_a_worker_that_ends_after_the_dot_leaves_a_line_and_is_counted(
+    sink: Sink, directory: Path, number: signal.Signals
+) -> None:
+    with serving(directory, settings_for(sink.endpoint, directory)) as daemon:
+        with SmtpClient(daemon.address) as client, sink.held("."):
+            client.begin(SENDER, RECIPIENTS)
+            client.send(PLAIN + b".\r\n")
+            sink.wait_until_held(".")
+            os.kill(daemon.the_busy_one(), number)
+            assert sees_the_end(client)
+        daemon.wait_for_log(
+            r"warning: worker ended during a hand-over: possible duplicate .*session=[0-9A-F]+"
+        )
+        daemon.wait_until_idle(2)
+        assert daemon.total(Word.OUTCOME_UNKNOWN) == 1
+
+
 def test_workers_that_die_on_their_first_session_are_throttled_until_one_works(
     sink: Sink, directory: Path, flag: Path
 ) -> None:

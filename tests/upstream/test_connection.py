@@ -344,3 +344,21 @@ def test_a_large_message_goes_out_from_its_file(clock: FakeClock, tmp_path: Path
     spool.close()
 
     assert server.messages == [(b"x" * 998 + b"\r\n") * 100 + b".\r\n"]
+
+
+def test_whether_to_go_is_asked_behind_the_content_and_before_the_dot(clock: FakeClock) -> None:
+    """As soon as the content is more than the kernel takes at once: sending it may have taken its time."""
+    server = FakeUpstream(clock)
+    connection = in_content(server)
+    seen: list[int] = []
+
+    def stop() -> None:
+        seen.append(len(server.connections[0].content_so_far))
+        raise ClientGone
+
+    content = b"x" * 998 + b"\r\n"
+    with spooled(content * 20 + b".\r\n") as spool, pytest.raises(ClientGone):
+        connection.content(spool, stop, limit(clock), last=True)
+
+    assert seen == [20 * len(content)]
+    assert server.messages == []

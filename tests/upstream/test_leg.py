@@ -365,3 +365,26 @@ def test_a_step_without_a_transaction_is_a_failure(clock: FakeClock) -> None:
 
     with pytest.raises(UpstreamFailure, match="no transaction is open"):
         one.recipient()
+
+
+def test_refused_transactions_count_towards_what_a_connection_may_carry(clock: FakeClock) -> None:
+    server = FakeUpstream(clock, FORWARDING)
+    server.tell(b"RCPT", *[b"550 5.1.1 no\r\n"] * 7)
+    one = bench(clock, server, KEEP)
+    for _ in range(7):
+        one.begin()
+        assert one.recipient().code == 550
+        one.upstream.finish()
+
+    assert len(server.connections) == 3
+    assert [sum(line == MAIL for line in each) for each in _commands_of_each(server)] == [3, 3, 1]
+
+
+def _commands_of_each(server: FakeUpstream) -> list[list[bytes]]:
+    """The commands by connection: each begins with EHLO."""
+    found: list[list[bytes]] = []
+    for command in server.commands:
+        if command.startswith(b"EHLO"):
+            found.append([])
+        found[-1].append(command)
+    return found
