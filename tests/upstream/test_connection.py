@@ -362,3 +362,18 @@ def test_whether_to_go_is_asked_behind_the_content_and_before_the_dot(clock: Fak
 
     assert seen == [20 * len(content)]
     assert server.messages == []
+
+
+def test_a_greeting_that_was_read_in_a_glance_is_not_waited_for_again(clock: FakeClock) -> None:
+    """On a busy machine the moment can be over between the greeting and our EHLO."""
+    server = FakeUpstream(clock)
+    connection = connect(server)
+    stream = server.connections[0]
+    stream.is_stuck = True
+    connection.progress()
+    assert server.commands == []
+
+    stream.is_stuck = False
+    connection.open(limit(clock, 5))
+
+    assert connection.is_ready
