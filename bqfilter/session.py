@@ -318,7 +318,7 @@ class Session:
             size = transaction.spool.wire_bytes
         event = "timeout" if isinstance(loss, PeerTimeout) else "lost connection"
         self._log.info(
-            f"{event} after {self._after}", client=_client_name(self._facts), peer=self._client.peer,
+            f"{event} after {self._after}", client=self._facts.namaddr, peer=self._client.peer,
             bytes=size, cause=loss.cause, ms=_milliseconds(self._ledger),
         )  # fmt: skip
 
@@ -343,7 +343,7 @@ class Session:
         write(
             "message",
             result=outcome.result.value,
-            client=_client_name(envelope.client),
+            client=envelope.client.namaddr,
             helo=envelope.client.helo or None,
             **{"from": b"<%b>" % envelope.sender.address, "to": _recipients(envelope)},
             nrcpt=len(envelope.recipients),
@@ -374,10 +374,6 @@ class _Conclusion:
 def new_session_id(slot: int) -> str:
     """An identifier no other session on this host has had: microseconds and the worker's slot, in hex."""
     return f"{time.time_ns() // 1000:X}{slot:03X}"
-
-
-def _client_name(facts: Client) -> bytes:
-    return b"%b[%b]" % (facts.name, facts.address)
 
 
 def _recipients(envelope: Envelope) -> bytes:

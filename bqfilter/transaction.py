@@ -118,7 +118,7 @@ class Transaction:
         if reply.code // 100 not in _ACCEPTABLE:
             return self._break(replies.UPSTREAM_GARBLED, f"answered {verb} with {reply}", verb)
         if not reply.is_positive:
-            self._log.info("reject", command=verb, client=self._client_name(), reply=reply.wire.rstrip())
+            self._log.info("reject", command=verb, client=self._client.namaddr, reply=reply.wire.rstrip())
         return relayable(reply)
 
     def _break(self, reply: Reply, cause: str, verb: str) -> Reply:
@@ -127,7 +127,7 @@ class Transaction:
         self._log.warning(
             "after-filter server failed",
             command=verb,
-            client=self._client_name(),
+            client=self._client.namaddr,
             cause=cause,
             reply=str(reply),
         )
@@ -167,9 +167,6 @@ class Transaction:
             cause = f"{unknown.cause} after the final dot: possible duplicate"
             return Outcome(Result.OUTCOME_UNKNOWN, replies.UPSTREAM_LOST, cause)
         return _outcome_of(reply)
-
-    def _client_name(self) -> bytes:
-        return b"%b[%b]" % (self._client.name, self._client.address)
 
 
 def _outcome_of(reply: Reply) -> Outcome:

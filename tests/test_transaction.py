@@ -1,5 +1,6 @@
 """One message: what it becomes, in every way in which it can go well or wrong."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -277,3 +278,19 @@ def test_aborting_leaves_the_server_without_a_message(bench: Bench) -> None:
     assert bench.server.connections[0].is_closed
     assert bench.server.messages == []
     assert bench.server.commands[-1] != b"QUIT"
+
+
+@pytest.mark.parametrize("is_clean", [True, False], ids=["sent as it is", "made clean on the way"])
+def test_a_spool_that_cannot_be_read_back_delivers_nothing(clock: FakeClock, is_clean: bool) -> None:
+    one = make(clock, FakeUpstream(clock), "spool.memory = '0B'", "spool.directory = '/tmp'")
+    one.envelope()
+    spool = one.transaction.spool
+    spool.append(WIRE)
+    spool.is_clean = is_clean
+    os.close(spool.fileno())  # behind its back: reading fails
+    outcome = one.transaction.end_of_data(one.clock(), one.client_has_left)
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.SPOOL_FAILED)
+    assert outcome.cause.startswith("spool: ")
+    assert one.server.messages == []
+    assert one.server.connections[0].is_closed

@@ -39,6 +39,11 @@ class Client:
         return address[5:] if address[:5].upper() == b"IPV6:" else address
 
     @property
+    def namaddr(self) -> bytes:
+        """The form in which Postfix logs a client: name[address]."""
+        return b"%b[%b]" % (self.name, self.address)
+
+    @property
     def helo(self) -> bytes:
         """What the client called itself, empty where unknown."""
         return self.fact(b"HELO") or b""

@@ -101,6 +101,8 @@ class Spool:
         while left and (piece := self._file.read(min(left, _CHUNK_BYTES))):
             left -= len(piece)
             yield piece
+        if left:  # half a message must not look like a whole one
+            raise OSError(errno.EIO, "spool file is shorter than what was written to it")
 
     def close(self) -> None:
         """Let go of everything."""

@@ -157,3 +157,12 @@ def test_closing_twice_is_fine(tmp_path: Path) -> None:
     spool.close()
 
     assert spool.wire() == b""
+
+
+def test_a_file_that_lost_its_end_is_never_half_a_message(tmp_path: Path) -> None:
+    spool = spooled(tmp_path, 0)
+    os.ftruncate(spool.fileno(), 100)  # behind its back
+
+    with pytest.raises(OSError, match="shorter than what was written"):
+        list(spool.content())
+    spool.close()

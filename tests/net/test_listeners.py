@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,6 +227,26 @@ def test_a_live_unix_socket_with_a_full_queue_is_refused_too(tmp_path: Path) -> 
         assert listener.fileno() >= 0
     for client in clients:
         client.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to any group")
+def test_a_link_put_in_the_place_of_the_socket_does_not_lead_the_group_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("root's own")
+    path, real = tmp_path / "socket", os.chown
+
+    def chown(*arguments: Any, **options: Any) -> None:
+        path.unlink()
+        path.symlink_to(precious)
+        real(*arguments, **options)
+
+    monkeypatch.setattr(os, "chown", chown)
+    bind_unix(str(path), 1, 0o660, "nogroup").close()
+
+    assert path.lstat().st_gid != 0
+    assert precious.stat().st_gid == 0
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
