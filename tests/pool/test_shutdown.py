@@ -23,6 +23,8 @@ def refuses(address: Address | str) -> bool:
             sock.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             return True
+        except ConnectionResetError:  # caught between the two: the handshake ran while listening ended
+            return False
         return False
 
 
