@@ -8,7 +8,7 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     pool          processes: master, worker, signals
     session | saturation
     transaction   one message, MAIL to final reply
-    upstream      the leg to the after-filter servers
+    upstream | scanning
     mail | scoreboard | systemd | log
     ledger | budget
     config        settings

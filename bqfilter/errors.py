@@ -10,6 +10,7 @@ conversation), for what the operator must mend (the configuration), and for our 
         PeerLost               it closed or reset the connection
         PeerUnreachable        no connection came about
         ProtocolViolation      what it says cannot be followed any more
+      ScannerFailure         a scanner has no answer; becomes a report before it leaves scanning/
       UpstreamFailure        the after-filter leg failed before the message was handed over
       OutcomeUnknown         it failed after the final dot: the one case in which nobody knows
       ClientGone, OutOfTime  the hand-over was called off right before the final dot
@@ -51,6 +52,14 @@ class PeerUnreachable(ConversationLost):
 
 class ProtocolViolation(ConversationLost):
     """The peer's bytes cannot be followed any more."""
+
+
+class ScannerFailure(BqfilterError):
+    """A scanner could not look at the message, or its answer cannot be read. Never a finding."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class UpstreamFailure(BqfilterError):

@@ -29,7 +29,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _SAMPLE = (_ROOT / "etc" / "bqfilterd.toml").read_text(encoding="utf-8")
 _PAGE = (_ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 _STALE = "run scripts/generate-docs"
-_UNCOMMENTED = re.sub(r"^#(?=[a-z])", "", _SAMPLE, flags=re.MULTILINE)
+_UNCOMMENTED = re.sub(r"^#(?=[a-z\[])", "", _SAMPLE, flags=re.MULTILINE)
 
 
 def _declared() -> dict[str, dict[str, Any]]:

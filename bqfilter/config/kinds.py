@@ -247,11 +247,34 @@ class NetworkKind:
 
 
 @dataclass(frozen=True, slots=True)
+class Decimal:
+    """A number that may have a fraction and has no unit: a score."""
+
+    minimum: float
+    maximum: float
+    name: str = "number"
+
+    @property
+    def allowed(self) -> str:
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
+
+    def read(self, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError("a number is wanted")
+        _check_range(value, self.minimum, self.maximum)
+        return float(value)
+
+    def toml(self, value: float) -> str:
+        return repr(value)
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf:
-    """An array of values of one kind, each of them once."""
+    """An array of values of one kind, each of them once if `unique`."""
 
     item: Kind
     minimum: int = 0
+    unique: bool = True
 
     @property
     def name(self) -> str:
@@ -268,7 +291,7 @@ class ListOf:
         items = tuple(self._read_item(number, item) for number, item in enumerate(value, start=1))
         if len(items) < self.minimum:
             raise ValueError("the array is too short")
-        if len(set(items)) < len(items):
+        if self.unique and len(set(items)) < len(items):
             raise ValueError("an element stands twice")
         return items
 

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bqfilter.config.schema import KeyRow, Settings, Table, TableRow, keys_of, named_tables, tables
+from bqfilter.config.schema import KeyRow, Settings, TableRow, keys_of, named_tables, tables
+from bqfilter.config.table import Table
 from bqfilter.errors import ConfigError
 
 _MAX_SHOWN = 60

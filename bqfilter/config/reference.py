@@ -6,9 +6,11 @@ read or written here.
 
 from __future__ import annotations
 
+import re
 import textwrap
 
-from bqfilter.config.schema import KeyRow, Settings, Table, TableRow, sample_settings, tables
+from bqfilter.config.schema import KeyRow, Settings, TableRow, sample_settings, tables
+from bqfilter.config.table import Table
 
 _COMMENT = textwrap.TextWrapper(
     width=100, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False
@@ -34,8 +36,18 @@ def annotated(settings: Settings) -> str:
 def sample_file() -> str:
     """The file installed as etc/bqfilterd.toml: every key, the defaults commented out."""
     settings = sample_settings()
-    parts = [_annotate(row, table, sample=True) for row in tables() for table in row.instances(settings)]
+    parts = [
+        _sample_part(row, table) for row in tables() for table in row.instances(settings) or (row.sample,)
+    ]
     return "\n".join([_SAMPLE_HEAD, *parts])
+
+
+def _sample_part(row: TableRow, table: Table) -> str:
+    """A table with its defaults commented out; one that need not be there at all is commented out whole."""
+    text = _annotate(row, table, sample=True)
+    if not row.is_optional_array:
+        return text
+    return re.sub(r"^(?=\[|[a-z_]+ = )", "#", text, flags=re.MULTILINE)
 
 
 def _annotate(row: TableRow, table: Table, *, sample: bool = False) -> str:

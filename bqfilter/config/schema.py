@@ -1,9 +1,8 @@
-"""Every setting there is: one frozen dataclass a TOML table, one field a key.
+"""Every setting there is: one frozen dataclass a TOML table, one field a key (see `table`).
 
-A field carries, beside its default, a `Setting`: the kind of value with its range, whether a reload applies a
-change, and what there is to think about when changing it. The loader, the sample file, the reference page and
-`show-config` read these declarations and know no key of their own, so that a new key is one field here, and a
-new table one dataclass and one field of `Settings`. Durations are seconds, sizes are bytes.
+The loader, the sample file, the reference page and `show-config` read these declarations and know no key of
+their own, so that a new key is one field, and a new table one dataclass and one field of `Settings`. Those
+about content are in `content`. Durations are seconds, sizes are bytes.
 
 Values are checked where they are read, by the loader; a dataclass made by hand is taken at its word.
 """
@@ -15,6 +14,21 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
+from bqfilter.config.content import (
+    ALL,
+    SCANNER_KINDS,
+    AttachmentSettings,
+    ClamdSettings,
+    CommandSettings,
+    HeaderSettings,
+    PolicySettings,
+    PythonSettings,
+    QuarantineSettings,
+    RspamdSettings,
+    RulesSettings,
+    ScannerSettings,
+    SpamdSettings,
+)
 from bqfilter.config.kinds import (
     DIRECTORY,
     GROUP,
@@ -32,59 +46,15 @@ from bqfilter.config.kinds import (
     Single,
     Size,
 )
+from bqfilter.config.table import DAY, GIB, HOUR, KIB, SHORTEST, Problem, Setting, Table, about
 from bqfilter.config.units import format_duration
 from bqfilter.net.address import LOOPBACK_NETWORKS, Endpoint, Network, is_loopback
-
-_HOUR = 3600.0
-_DAY = 24 * _HOUR
-_KIB = 1024
-_MIB = 1024 * _KIB
-_GIB = 1024 * _MIB
-
-# Below a hundredth of a second a limit measures the scheduler and not the peer.
-_SHORTEST = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What there is to know about one key, beside its name and its default.
-
-    `singular` is a second key for a list that nearly always has one element. `example` stands in the sample
-    file where there is no default.
-    """
-
-    kind: Kind
-    doc: str
-    reloadable: bool = True
-    singular: tuple[str, Kind] | None = None
-    example: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Two or more values that do not go together; blamed on one key."""
-
-    key: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What every table can do: find the values in it that are right alone and wrong together."""
-
-    def problems(self) -> Iterator[Problem]:
-        """None, unless a table says otherwise."""
-        yield from ()
-
-
-def _about(kind: Kind, doc: str, **rest: Any) -> dict[str, Setting]:
-    return {"setting": Setting(kind, doc, **rest)}
 
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings(Table):
     endpoint: Endpoint = field(
-        metadata=_about(
+        metadata=about(
             EndpointKind(any_port=True),
             "Where the before-filter Postfix connects: the value of its smtpd_proxy_filter. On any address "
             "but a loopback one an explicit `allow` is needed as well, since the after-filter server "
@@ -96,7 +66,7 @@ class ListenSettings(Table):
     )
     backlog: int = field(
         default=256,
-        metadata=_about(
+        metadata=about(
             Count(1, 65535),
             "How many connections may wait for a worker. Keep it at or above maxproc of the before-filter "
             "smtpd: beyond it TCP clients stall in retransmissions and unix clients are refused at once. "
@@ -106,7 +76,7 @@ class ListenSettings(Table):
     )
     allow: tuple[Network, ...] = field(
         default=(),
-        metadata=_about(
+        metadata=about(
             ListOf(NetworkKind()),
             "Who may connect to an inet endpoint; everybody else gets 554. Empty means this machine alone: "
             "127.0.0.0/8 and ::1. List the before-filter hosts and nothing wider: whoever is in the list "
@@ -115,7 +85,7 @@ class ListenSettings(Table):
     )
     mode: int = field(
         default=0o660,
-        metadata=_about(
+        metadata=about(
             FileMode(),
             "Permissions of a unix socket; to connect takes write permission. Postfix's smtpd runs as the "
             "user postfix, so either that user is in `group`, or the mode lets others in.",
@@ -124,7 +94,7 @@ class ListenSettings(Table):
     )
     group: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             GROUP,
             'The group a unix socket is given, for example "postfix"; "" leaves the group as it is.',
             reloadable=False,
@@ -151,7 +121,7 @@ class ListenSettings(Table):
 class PoolSettings(Table):
     workers: int = field(
         default=20,
-        metadata=_about(
+        metadata=about(
             Count(1, 500),
             "How many messages are worked on at once. Without smtpd_proxy_options=speed_adjust every "
             "active before-filter smtpd holds a worker, so make it that service's maxproc; with it, fewer "
@@ -160,7 +130,7 @@ class PoolSettings(Table):
     )
     max_messages: int = field(
         default=1000,
-        metadata=_about(
+        metadata=about(
             Count(0, 10**9),
             "After about this many messages a worker is replaced by a new one, which bounds what a leak in "
             "a filter can do; the replacing is staggered over the pool. 0 means never.",
@@ -172,24 +142,24 @@ class PoolSettings(Table):
 class BudgetSettings(Table):
     proxy_timeout: float = field(
         default=100.0,
-        metadata=_about(
-            Duration(1, _HOUR),
+        metadata=about(
+            Duration(1, HOUR),
             "What smtpd_proxy_timeout says on the before-filter Postfix. Keep the two equal: when Postfix "
             "gives up before we do, it has reported a failure for a message that we may still deliver.",
         ),
     )
     margin: float = field(
         default=5.0,
-        metadata=_about(
-            Duration(_SHORTEST, _HOUR),
+        metadata=about(
+            Duration(SHORTEST, HOUR),
             "How long before the end of `proxy_timeout` a reply of ours must be out. It covers what we "
             "cannot measure: a busy machine, and the way of the reply back to Postfix.",
         ),
     )
     commit_reserve: float = field(
         default=10.0,
-        metadata=_about(
-            Duration(_SHORTEST, _HOUR),
+        metadata=about(
+            Duration(SHORTEST, HOUR),
             "What is kept back from the scanners for handing a message over. When less than this is left, "
             "the client is told 451 and the after-filter server does not get the message. Raise it when "
             "that server is slow to answer the end of a message.",
@@ -197,8 +167,8 @@ class BudgetSettings(Table):
     )
     session: float = field(
         default=0.0,
-        metadata=_about(
-            Duration(0, _DAY),
+        metadata=about(
+            Duration(0, DAY),
             "How long one connection may hold a worker altogether; 0 sets no limit. With a limit D, M "
             "before-filter processes and N workers, nobody waits longer than ceil(M/N) * D: keep that "
             "below `proxy_timeout`.",
@@ -224,7 +194,7 @@ class BudgetSettings(Table):
 
 
 def _phase(default: float, doc: str) -> Any:
-    return field(default=default, metadata=_about(Duration(_SHORTEST, _HOUR), doc))
+    return field(default=default, metadata=about(Duration(SHORTEST, HOUR), doc))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +244,7 @@ _EXAMPLE_UPSTREAM = (Endpoint("inet", "127.0.0.1", 10026),)
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings(Table):
     endpoints: tuple[Endpoint, ...] = field(
-        metadata=_about(
+        metadata=about(
             ListOf(EndpointKind(), minimum=1),
             "The after-filter server that messages are passed on to. Several are written as endpoints = "
             "[...] and tried in that order: the next one when one refuses the connection or is silent.",
@@ -284,7 +254,7 @@ class UpstreamSettings(Table):
     )
     max_messages_per_connection: int = field(
         default=1,
-        metadata=_about(
+        metadata=about(
             Count(1, 100),
             "How many messages go over one connection. More than 1 is faster, and then every worker holds "
             "one process of the after-filter server even while it has nothing to do.",
@@ -292,8 +262,8 @@ class UpstreamSettings(Table):
     )
     idle_timeout: float = field(
         default=60.0,
-        metadata=_about(
-            Duration(_SHORTEST, 299),
+        metadata=about(
+            Duration(SHORTEST, 299),
             "How long a connection kept for the next message may lie unused. It stays below the 300s after "
             "which the after-filter Postfix (smtpd_timeout) would close it.",
         ),
@@ -304,7 +274,7 @@ class UpstreamSettings(Table):
 class SpoolSettings(Table):
     directory: str = field(
         default="/var/tmp",  # noqa: S108 - only files without a name are made there
-        metadata=_about(
+        metadata=about(
             DIRECTORY,
             "Where a large message is kept while it is worked on, in a file without a name that vanishes "
             "with its worker. It needs room for `pool.workers` messages of the largest size. A file system "
@@ -312,9 +282,9 @@ class SpoolSettings(Table):
         ),
     )
     memory: int = field(
-        default=256 * _KIB,
-        metadata=_about(
-            Size(0, _GIB),
+        default=256 * KIB,
+        metadata=about(
+            Size(0, GIB),
             "A message larger than this goes to a file. Each worker may use that much memory, and keeps it.",
         ),
     )
@@ -324,8 +294,8 @@ class SpoolSettings(Table):
 class LimitSettings(Table):
     message_size: int = field(
         default=0,
-        metadata=_about(
-            Size(0, 1024 * _GIB),
+        metadata=about(
+            Size(0, 1024 * GIB),
             "The largest message taken; it is announced as SIZE, and a larger one is refused. 0 leaves it "
             "to what the after-filter server announces, which is its message_size_limit.",
         ),
@@ -336,7 +306,7 @@ class LimitSettings(Table):
 class MetricsSettings(Table):
     listen: Endpoint | None = field(
         default=Endpoint("inet", "127.0.0.1", 9925),
-        metadata=_about(
+        metadata=about(
             OptionalEndpoint(),
             "Where Prometheus finds /metrics, and others /-/healthy and /-/ready; nobody is asked for a "
             'password there. "" means nowhere, and then nothing looks at the queues of unix sockets either. '
@@ -346,8 +316,8 @@ class MetricsSettings(Table):
     )
     slow_session: float = field(
         default=60.0,
-        metadata=_about(
-            Duration(0, _DAY),
+        metadata=about(
+            Duration(0, DAY),
             "A connection that holds its worker longer than this is logged once, and where the worker stands "
             "in the program goes to slow.log in `runtime.directory`. Without speed_adjust the client's own "
             "pace counts, too. 0 means never.",
@@ -359,7 +329,7 @@ class MetricsSettings(Table):
 class RuntimeSettings(Table):
     user: str = field(
         default="bqfilter",
-        metadata=_about(
+        metadata=about(
             USER,
             "Whom we become after binding the sockets, when started as root. An account of its own: "
             "neither root nor postfix. Ignored when not started as root.",
@@ -368,7 +338,7 @@ class RuntimeSettings(Table):
     )
     directory: str = field(
         default="/run/bqfilter",
-        metadata=_about(
+        metadata=about(
             DIRECTORY,
             "Where the pid file and the scoreboard are. It is created if need be, belongs to `user`, and "
             "should lie in memory.",
@@ -377,8 +347,8 @@ class RuntimeSettings(Table):
     )
     drain_timeout: float = field(
         default=100.0,
-        metadata=_about(
-            Duration(0, _HOUR),
+        metadata=about(
+            Duration(0, HOUR),
             "How long workers may take to finish after SIGTERM. Shorter than "
             "`budget.proxy_timeout` means that messages may be cut short, with a 451; systemd's "
             "TimeoutStopSec must be longer.",
@@ -386,7 +356,7 @@ class RuntimeSettings(Table):
     )
     hostname: str = field(
         default="",
-        metadata=_about(
+        metadata=about(
             HOST_NAME,
             'The name in our 220 greeting and in the EHLO to the after-filter server; "" is the '
             "machine's own. Nobody but the two Postfix servers sees it: the remote client's name travels "
@@ -399,7 +369,7 @@ class RuntimeSettings(Table):
 class LogSettings(Table):
     target: str = field(
         default="stderr",
-        metadata=_about(
+        metadata=about(
             Choice(("stderr", "syslog")),
             "Where the log goes: to standard error, which systemd keeps in the journal, or to syslog with "
             "the facility mail, beside Postfix's own lines.",
@@ -407,7 +377,7 @@ class LogSettings(Table):
     )
     format: str = field(
         default="text",
-        metadata=_about(
+        metadata=about(
             Choice(("text", "json")),
             "How a line looks: key=value for people and for tools that read Postfix's log, or one JSON "
             "object.",
@@ -426,6 +396,12 @@ class TableField:
 
 def _table(table: type[Table], doc: str, *, many: bool = False) -> dict[str, TableField]:
     return {"table": TableField(table, doc, many)}
+
+
+def _scanners(table: type[ScannerSettings], doc: str) -> Any:
+    return field(
+        default=(), metadata=_table(table, doc + " Repeat the table for each scanner of the kind.", many=True)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,6 +443,45 @@ class Settings:
         default=RuntimeSettings(), metadata=_table(RuntimeSettings, "The process in its surroundings.")
     )
     log: LogSettings = field(default=LogSettings(), metadata=_table(LogSettings, "The log."))
+    rules: tuple[RulesSettings, ...] = _scanners(
+        RulesSettings, "Rules of the site's own, in the syntax of Postfix's header_checks(5)."
+    )
+    attachments: tuple[AttachmentSettings, ...] = _scanners(
+        AttachmentSettings, "Names and types of attachments, inside zip archives too."
+    )
+    python: tuple[PythonSettings, ...] = _scanners(PythonSettings, "A filter written in Python.")
+    command: tuple[CommandSettings, ...] = _scanners(
+        CommandSettings, "A program that is given the message and answers with its exit status."
+    )
+    clamd: tuple[ClamdSettings, ...] = _scanners(ClamdSettings, "ClamAV's daemon.")
+    spamd: tuple[SpamdSettings, ...] = _scanners(SpamdSettings, "SpamAssassin's daemon.")
+    rspamd: tuple[RspamdSettings, ...] = _scanners(RspamdSettings, "Rspamd.")
+    policy: tuple[PolicySettings, ...] = field(
+        default=(),
+        metadata=_table(
+            PolicySettings,
+            "What is done with which messages; repeat the table. For each recipient the first policy whose "
+            "conditions are all met counts. Where none is, all scanners are asked, and what they say is "
+            "done.",
+            many=True,
+        ),
+    )
+    headers: HeaderSettings = field(
+        default=HeaderSettings(),
+        metadata=_table(
+            HeaderSettings, "Header fields about our findings. Without scanners nothing is touched."
+        ),
+    )
+    quarantine: QuarantineSettings = field(
+        default=QuarantineSettings(),
+        metadata=_table(QuarantineSettings, "Messages that are kept instead of delivered, or besides."),
+    )
+
+    @property
+    def scanners(self) -> tuple[ScannerSettings, ...]:
+        """All scanners of all kinds, in the order in which they run where no policy says otherwise."""
+        kinds = (getattr(self, kind.kind) for kind in SCANNER_KINDS)
+        return tuple(scanner for tables in kinds for scanner in tables)
 
     def problems(self) -> Iterator[Problem]:
         """Values of different tables that do not go together."""
@@ -478,6 +493,25 @@ class Settings:
                 yield Problem("upstream", f"{endpoint} is our own [[listen]]: a message would never leave")
         if self.metrics.listen in named:
             yield Problem("metrics", f"{self.metrics.listen} stands in a [[listen]] table, too")
+        yield from self._content_problems()
+
+    def _content_problems(self) -> Iterator[Problem]:
+        scanners = [scanner.name for scanner in self.scanners]
+        yield from _twice("a scanner", scanners)
+        yield from _twice("a policy", [policy.name for policy in self.policy])
+        endpoints = [listen.endpoint for listen in self.listen]
+        for number, policy in enumerate(self.policy, start=1):
+            for name in (*policy.scanners, *(name for name, _ in policy.hits)):
+                if name not in (ALL, *scanners):
+                    yield Problem(f"policy[{number}]", f'there is no scanner "{name}"')
+            for endpoint in policy.listeners:
+                if endpoint not in endpoints:
+                    yield Problem(f"policy[{number}].listeners", f"{endpoint} stands in no [[listen]] table")
+
+
+def _twice(what: str, names: list[str]) -> Iterator[Problem]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("name", f'there is {what} called "{name}" twice')
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,6 +560,16 @@ class TableRow:
     def keys(self) -> tuple[KeyRow, ...]:
         return keys_of(self.field.table)
 
+    @property
+    def is_optional_array(self) -> bool:
+        """There may be none of it."""
+        return self.field.many and not self.required
+
+    @property
+    def sample(self) -> Table:
+        """One table with the default of every key, and the example where there is none."""
+        return self.field.table(**{key.name: key.sample for key in self.keys})
+
     def instances(self, settings: Settings) -> tuple[Table, ...]:
         """The tables of this name in `settings`."""
         found = getattr(settings, self.name)
@@ -554,6 +598,8 @@ def sample_settings() -> Settings:
     """What the sample file stands for: the default of every key, and the example where there is none."""
     made: dict[str, Any] = {}
     for row in tables():
-        table = row.field.table(**{key.name: key.sample for key in row.keys})
+        if row.is_optional_array:
+            continue
+        table = row.sample
         made[row.name] = (table,) if row.field.many else table
     return Settings(**made)

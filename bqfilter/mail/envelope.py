@@ -6,6 +6,7 @@ and an after-queue client leaves the attribute out. Both read as None here; `att
 
 from dataclasses import dataclass, field
 
+from bqfilter.net.address import Endpoint
 from bqfilter.smtp import grammar
 from bqfilter.smtp.commands import Mail, Rcpt
 
@@ -57,3 +58,5 @@ class Envelope:
     sender: Mail
     recipients: list[Rcpt] = field(default_factory=list)
     refused_count: int = 0
+    session_id: str = ""  # what the log calls the session
+    listener: Endpoint | None = None  # where the client came in
