@@ -668,8 +668,8 @@ class QuarantineSettings(Table):
         default=0,
         metadata=about(
             Size(0, 1024 * GIB),
-            "`bqfilterd quarantine expire` deletes the oldest until all together is no larger. 0 means no "
-            "limit.",
+            "The oldest are deleted by `bqfilterd quarantine expire` until all together is no larger. 0 "
+            "means no limit.",
         ),
     )
 
