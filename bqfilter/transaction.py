@@ -19,6 +19,7 @@ from bqfilter.errors import ClientGone, OutcomeUnknown, OutOfTime, UpstreamFailu
 from bqfilter.ledger import Ledger
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
+from bqfilter.mail.outgoing import Original
 from bqfilter.mail.spool import Spool
 from bqfilter.net.deadline import Deadline
 from bqfilter.smtp import replies
@@ -154,7 +155,7 @@ class Transaction:
         try:
             go()
             last_moment = self._budget.last_moment(arrived)
-            reply = self._upstream.hand_over(self.spool, go, handover, last_moment, self._ledger)
+            reply = self._upstream.hand_over(Original(self.spool), go, handover, last_moment, self._ledger)
         except ClientGone:
             return Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT, "client gave up before the final dot")
         except OutOfTime:

@@ -8,6 +8,7 @@ from bqfilter.errors import OutcomeUnknown, PeerUnreachable, UpstreamFailure
 from bqfilter.ledger import Ledger
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
+from bqfilter.mail.outgoing import Original
 from bqfilter.mail.spool import Spool
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
@@ -49,7 +50,7 @@ class Bench:
         spool = Spool("/tmp", 10**6, 0)
         spool.append(WIRE)
         spool.is_clean = True
-        return self.upstream.hand_over(spool, lambda: None, self.limit, self.limit, self.ledger)
+        return self.upstream.hand_over(Original(spool), lambda: None, self.limit, self.limit, self.ledger)
 
     def pass_one(self) -> Reply:
         """A whole message."""
