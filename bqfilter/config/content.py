@@ -108,6 +108,18 @@ def _reply(default: str) -> Any:
     return field(default=ReplyTemplate.parse(default), metadata=about(ReplyKind(), _REPLIES))
 
 
+def _failures(default: int) -> Any:
+    return field(
+        default=default,
+        metadata=about(
+            Count(0, 1000),
+            "After so many failures in a row, counted over the whole pool, it is not asked any more until "
+            "`retry` has passed; each message is treated as `on_error` says, at once. 0 means it is always "
+            "asked.",
+        ),
+    )
+
+
 def _name(default: str) -> Any:
     return field(
         default=default,
@@ -147,15 +159,7 @@ class ScannerSettings(Table):
         default=False,
         metadata=about(Flag(), "Whether to leave it out where a scanner before it has found something."),
     )
-    failures: int = field(
-        default=3,
-        metadata=about(
-            Count(0, 1000),
-            "After so many failures in a row, counted over the whole pool, it is not asked any more until "
-            "`retry` has passed; each message is treated as `on_error` says, at once. 0 means it is always "
-            "asked.",
-        ),
-    )
+    failures: int = _failures(3)
     retry: float = field(
         default=10.0,
         metadata=about(
@@ -180,6 +184,7 @@ class ScannerSettings(Table):
         default="",
         metadata=about(OPTIONAL_ADDRESS, 'Where the message goes instead where the action is "redirect".'),
     )
+    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
     def responses(self) -> Iterator[tuple[str, Response]]:
         """Every key that holds an action, with its value."""
@@ -199,6 +204,7 @@ class RulesSettings(ScannerSettings):
     kind: ClassVar[str] = "rules"
 
     name: str = _name("rules")
+    failures: int = _failures(0)
     timeout: float = _timeout(5.0)
     header_checks: tuple[str, ...] = field(
         default=(),
@@ -238,7 +244,6 @@ class RulesSettings(ScannerSettings):
             "they stand.",
         ),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
 
 _EXECUTABLE = (
@@ -252,6 +257,7 @@ class AttachmentSettings(ScannerSettings):
     kind: ClassVar[str] = "attachments"
 
     name: str = _name("attachments")
+    failures: int = _failures(0)
     timeout: float = _timeout(5.0)
     banned_extensions: tuple[str, ...] = field(
         default=tuple(_EXECUTABLE.split()),
@@ -328,6 +334,7 @@ class PythonSettings(ScannerSettings):
         )
     )
     name: str = _name("python")
+    failures: int = _failures(0)
     timeout: float = _timeout(10.0, "; it is interrupted then")
     options: tuple[tuple[str, str], ...] = field(
         default=(),
@@ -340,7 +347,6 @@ class PythonSettings(ScannerSettings):
         default=REJECT,
         metadata=about(ResponseKind(), "What to do when it says there is something, and no more."),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +362,7 @@ class CommandSettings(ScannerSettings):
         )
     )
     name: str = _name("command")
+    failures: int = _failures(0)
     timeout: float = _timeout(30.0, "; it is killed then, with all that it started")
     size_limit: int = _size_limit(25 * MIB)
     changes_message: bool = field(
@@ -371,7 +378,6 @@ class CommandSettings(ScannerSettings):
         metadata=about(Size(0, 1024 * GIB), "How much address space the program may use. 0 means no limit."),
     )
     on_hit: Response = _on_hit(REJECT)
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
     def problems(self) -> Iterator[Problem]:
         yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
