@@ -63,7 +63,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "exporter_forks",
             "counter",
             (),
-            "Exporters started. More than one: it died; mail does not notice, the log says why.",
+            "Exporters started. More than one: it died, and the log says why, or a reload changed "
+            "upstream.endpoints. Mail does not notice.",
         ),
     ),
     "The pool": (
