@@ -4,7 +4,7 @@ Layout (version 1; native byte order; every word is 8 bytes, aligned, written wi
 
     0       header: words 0 to 7 say what this is (`Header`); the master's words (`MasterWord`) and the
             exporter's (`ExporterWord`) follow; at 3072 one byte for each slot, its `State`
-    4096    slots of 1024 bytes; the words of a slot are listed in `Word`, its two histograms behind them
+    4096    slots of 1024 bytes; the words of a slot are listed in `Word`, its histograms behind them
     then    listeners, 256 bytes each: inode, family, and the address as text
     then    tallies of 1024 bytes (`TallyWord`): for each slot, and one more for the exporter, as many as
             there are listeners
@@ -51,6 +51,10 @@ _TEXT_AT = 24  # in a listener: behind inode, family and the length of the text
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 100.0)
 STAGE_BOUNDS = (0.005, 0.05, 0.25, 1.0, 5.0, 20.0, 60.0)  # seconds
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+# Bytes, with edges at the limits that people set: Postfix's own default, 25 MiB and 50 MiB.
+SIZES = (
+    1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 10240000.0, 26214400.0, 52428800.0,
+)  # fmt: skip
 
 
 class State(IntEnum):
@@ -175,6 +179,7 @@ class Histogram:
 
 
 BUSY_SHARE = Histogram(40, SHARES)  # in a slot: busy workers by workers, this one included, at each accept
+MESSAGE_SIZE = Histogram(112, SIZES)  # in a slot: bytes of content of each message that came to its end
 UPSTREAM_READY = Histogram(49, SECONDS)  # in a slot: from connecting to the after-filter server to MAIL
 WAIT = Histogram(8, SECONDS)  # in a tally, as all below: seconds in the accept queue
 DURATION = Histogram(26, SECONDS)  # from accept to the end of the session

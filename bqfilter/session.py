@@ -69,12 +69,16 @@ class ClientStream(Protocol):
         """Give the connection up."""
 
 
+def _to_nobody(_size: int) -> None:
+    """For whoever holds sessions without a scoreboard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What outlives a session: the worker's settings, clock and leg to the after-filter servers.
 
     `hostname` is our name in the greeting; `buffer` takes content on its way to the spool; `count` is told
-    what became of each message.
+    what became of each message, `weigh` how many bytes it had, where it came to its end.
     """
 
     settings: Settings
@@ -83,6 +87,7 @@ class Surroundings:
     upstream: Upstream
     buffer: bytearray
     count: Callable[[Result], None]
+    weigh: Callable[[int], None] = _to_nobody
 
 
 class Session:
@@ -103,6 +108,7 @@ class Session:
         self._clock = around.clock
         self._buffer = around.buffer
         self._count = around.count
+        self._weigh = around.weigh
         self._ledger = ledger
         self._log = log
         self._waited = waited
@@ -336,6 +342,7 @@ class Session:
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""
         self._count(done.outcome.result)
+        self._weigh(done.transaction.spool.content_bytes)
         envelope, outcome = done.transaction.envelope, done.outcome
         if envelope is None:
             return

@@ -297,6 +297,7 @@ class Master:
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname = hostname_of(settings)
         self._take_allow_lists()
+        self._exporter.take(settings)
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
         self._watch.take(settings, self._roster.generation, log)

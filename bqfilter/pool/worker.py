@@ -32,7 +32,7 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
 from bqfilter.pool.startup import Identity, drop_privileges
-from bqfilter.scoreboard import Slot, Tally, TallyWord, Word
+from bqfilter.scoreboard import MESSAGE_SIZE, Slot, Tally, TallyWord, Word
 from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp import replies
 from bqfilter.transaction import Result
@@ -125,6 +125,7 @@ class Worker:
             ),
             bytearray(_CONTENT_BUFFER_BYTES),
             self._count,
+            self._weigh,
         )
 
     def run(self) -> int:
@@ -294,6 +295,9 @@ class Worker:
 
     def _count(self, result: Result) -> None:
         self._slot.count(_WORDS[result])
+
+    def _weigh(self, size: int) -> None:
+        self._slot.observe(MESSAGE_SIZE, size)
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self._is_leaving = self._is_draining = True

@@ -1,9 +1,10 @@
 """The scoreboard and the accept queues as Prometheus metrics.
 
 `bqfilter.saturation.metrics` declares them. Everything is read anew with each scrape, so nothing is counted
-here. What is not known is left out, never given as 0: `queue_probe_supported` says which zeros to trust. Sums
-that are computed (time spent so far by sessions that go on) are never lower than they were in the scrape
-before, since Prometheus would take that for a restart.
+here; what is said of Postfix alone was read before, by a `Survey`. What is not known is left out, never given
+as 0: `queue_probe_supported` says which zeros to trust. Sums that are computed (time spent so far by sessions
+that go on) are never lower than they were in the scrape before, since Prometheus would take that for a
+restart.
 
 No label names a process, a sender or a client: the number of series depends on the configuration alone.
 """
@@ -25,12 +26,14 @@ from prometheus_client.utils import floatToGoString
 from bqfilter import __version__
 from bqfilter.ledger import Stage
 from bqfilter.saturation.metrics import METRICS, PREFIX, Metric
+from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import Queue, QueueProbe
 from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, Snapshot, queues
 from bqfilter.scoreboard import (
     BUDGET_SHARE,
     BUSY_SHARE,
     DURATION,
+    MESSAGE_SIZE,
     STAGE_TIMES,
     UPSTREAM_READY,
     WAIT,
@@ -66,8 +69,11 @@ Row = tuple[str, tuple[str, ...], Value]
 class BoardCollector(Collector):
     """Collects from a scoreboard. Several scrapes at a time are served one after the other."""
 
-    def __init__(self, board: Board, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, board: Board, survey: Survey | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._board = board
+        self._survey = survey
         self._probe = QueueProbe()
         self._clock = clock
         self._lock = threading.Lock()
@@ -97,6 +103,9 @@ class BoardCollector(Collector):
             yield from self._never_falling(
                 self._read("processes", lambda: list(_of_processes(snapshot))) or []
             )
+        if self._survey is not None:
+            yield from _of_neighbours(self._survey.neighbours)
+            self._errors["postfix"] = self._survey.failures
         yield from (("collector_duration_seconds", (name,), took) for name, took in self._durations.items())
         yield from (("collector_errors", (name,), count) for name, count in self._errors.items())
 
@@ -170,6 +179,7 @@ def _of_pool(snapshot: Snapshot) -> Iterator[Row]:
 def _of_sessions(snapshot: Snapshot) -> Iterator[Row]:
     for word in _RESULTS:
         yield "messages", (word.name.lower(),), snapshot.total(word)
+    yield "message_size_bytes", (), snapshot.distribution(MESSAGE_SIZE)
     yield "session_duration_seconds", (), snapshot.tally_distribution(DURATION)
     squares = sum(listener.seconds(TallyWord.DURATION_SQUARES) for listener in snapshot.listeners)
     yield "session_duration_squares", (), float(squares)
@@ -218,6 +228,14 @@ def _of_probes(listener: ListenerFigures, queue: Queue, *, is_followed: bool) ->
     known = (queue.length is not None, queue.oldest_age is not None, knows_wait, queue.drops is not None)
     for probe, is_known in zip(_PROBES, known, strict=True):
         yield "queue_probe_supported", (listener.entrance.address, probe), int(is_known)
+
+
+def _of_neighbours(neighbours: Iterable[Neighbour]) -> Iterator[Row]:
+    for one in neighbours:
+        if one.process_limit is not None:
+            yield "postfix_process_limit", (one.service, one.role), one.process_limit
+        if one.speed_adjust is not None:
+            yield "postfix_speed_adjust", (one.service,), int(one.speed_adjust)
 
 
 def _of_processes(snapshot: Snapshot) -> Iterator[Row]:

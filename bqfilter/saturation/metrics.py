@@ -63,7 +63,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "exporter_forks",
             "counter",
             (),
-            "Exporters started. More than one: it died; mail does not notice, the log says why.",
+            "Exporters started. More than one: it died, and the log says why, or a reload changed "
+            "upstream.endpoints. Mail does not notice.",
         ),
     ),
     "The pool": (
@@ -249,6 +250,13 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "their queue ids.",
         ),
         Metric(
+            "message_size_bytes",
+            "histogram",
+            (),
+            "Size of each message that came to its end, whatever became of it. Many near the limit of "
+            "scanners: these pass unscanned, or hold their worker for long.",
+        ),
+        Metric(
             "session_duration_seconds",
             "histogram",
             (),
@@ -331,6 +339,24 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             ("stage",),
             "How often no after-filter server could be reached (connect), or it was lost in the middle of a "
             "message (conversation); the client is told 451. The log has the cause.",
+        ),
+    ),
+    "Postfix around us": (
+        Metric(
+            "postfix_process_limit",
+            "gauge",
+            ("service", "role"),
+            "The maxproc of Postfix's services that connect to us (before) and that we connect to (after), "
+            "as postconf tells it. The pool should not be larger than after; before divided by workers_limit "
+            "says how many turns a worker may have to take. Missing where Postfix cannot be asked, and for "
+            "a service without a limit.",
+        ),
+        Metric(
+            "postfix_speed_adjust",
+            "gauge",
+            ("service",),
+            "Whether that before-filter service takes a message whole before it calls us: 1, or 0. Without "
+            "it each of its processes holds a worker for as long as its client takes to send.",
         ),
     ),
     "This page itself": (

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -110,6 +111,8 @@ class TestWhatItTells:
         assert found.value("session_phase_seconds_count", phase="handover") == 1
         assert found.value("upstream_ready_seconds_count") == 1
         assert found.value("upstream_connections") == 0
+        assert found.value("message_size_bytes_count") == 1
+        assert found.value("message_size_bytes_sum") == len(PLAIN)
         assert found.value("pool_busy_at_accept_ratio_sum") == 0.5
         assert found.value("worker_memory_bytes", stat="max") > 1 << 20
         assert found.value("worker_cpu_seconds_total", mode="user") >= 0
@@ -175,6 +178,55 @@ class TestWhatItTells:
         assert after.value("worker_forks_total") == 4
         assert after.value("config_load_timestamp_seconds") > before.value("config_load_timestamp_seconds")
         assert after.value("start_time_seconds") == before.value("start_time_seconds")
+
+
+@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+class TestPostfixAround:
+    def test_its_process_limits_stand_beside_the_pool_s(self, sink: Sink, directory: Path) -> None:
+        with serving(
+            directory,
+            settings_for(sink.endpoint, directory, metrics=ANY_PORT),
+            environment={"MAIL_CONFIG": _postfix(directory, sink.port)},
+        ) as daemon:
+            service = f"127.0.0.1:{sink.port}/inet"
+            found = eventually(
+                lambda: found if (found := scrape(daemon)).has("postfix_process_limit") else None, "a survey"
+            )
+            assert found.value("postfix_process_limit", service=service, role="after") == 7
+            assert not found.has("postfix_speed_adjust")  # nobody there sends mail to us
+
+    def test_other_endpoints_after_a_reload_have_other_neighbours(self, sink: Sink, directory: Path) -> None:
+        settings = settings_for("inet:127.0.0.1:1", directory, metrics=ANY_PORT)
+        environment = {"MAIL_CONFIG": _postfix(directory, sink.port)}
+        with serving(directory, settings, environment=environment) as daemon:
+            first = exporter_of(daemon)
+            assert not scrape(daemon).has("postfix_process_limit")
+            daemon.configure({**settings, "upstream": {"endpoint": sink.endpoint}})
+            daemon.signal(signal.SIGHUP)
+            eventually(lambda: exporter_of(daemon) != first, "another exporter")
+            eventually(lambda: scrape(daemon).has("postfix_process_limit"), "a survey of the new endpoint")
+            assert "exporter died" not in daemon.log()
+
+    def test_a_postconf_that_hangs_holds_up_nobody(self, sink: Sink, directory: Path) -> None:
+        prelude = (
+            "import time\nfrom bqfilter.saturation import neighbours\n"
+            "neighbours.read_postfix = lambda: time.sleep(3600)\n"
+        )
+        settings = settings_for(sink.endpoint, directory, metrics=ANY_PORT)
+        with serving(directory, settings, prelude=prelude) as daemon:
+            assert deliver(daemon).startswith(b"250")
+            assert get(daemon, "/-/healthy").status == 200
+            assert not scrape(daemon).has("postfix_process_limit")
+            assert daemon.stop() == 0
+
+
+def _postfix(directory: Path, port: int) -> str:
+    """A configuration with an after-filter service at this port."""
+    place = directory / "postfix"
+    place.mkdir()
+    (place / "main.cf").write_text("compatibility_level = 3.6\n")
+    (place / "master.cf").write_text(f"127.0.0.1:{port} inet n - n - 7 smtpd\n")
+    return str(place)
 
 
 class TestUnderLoad:
