@@ -11,6 +11,7 @@ conversation), for what the operator must mend (the configuration), and for our 
         PeerUnreachable        no connection came about
         ProtocolViolation      what it says cannot be followed any more
       ScannerFailure         a scanner has no answer; becomes a report before it leaves scanning/
+      QuarantineFailure      a kept message cannot be found, read, or had for oneself
       UpstreamFailure        the after-filter leg failed before the message was handed over
       OutcomeUnknown         it failed after the final dot: the one case in which nobody knows
       ClientGone, OutOfTime  the hand-over was called off right before the final dot
@@ -56,6 +57,14 @@ class ProtocolViolation(ConversationLost):
 
 class ScannerFailure(BqfilterError):
     """A scanner could not look at the message, or its answer cannot be read. Never a finding."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class QuarantineFailure(BqfilterError):
+    """A kept message cannot be found, cannot be read, or somebody else is at work on it."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
