@@ -21,6 +21,7 @@ from enum import StrEnum
 from bqfilter.config.schema import SpoolSettings
 from bqfilter.errors import OutcomeUnknown, QuarantineFailure, UpstreamFailure
 from bqfilter.ledger import Ledger
+from bqfilter.mail.outgoing import Original
 from bqfilter.mail.spool import Spool
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.quarantine import State
@@ -118,7 +119,7 @@ class Releaser:
         ]
 
     def _hand_over(self, spool: Spool, go: Callable[[], None]) -> Reply:
-        return self._upstream.hand_over(spool, go, self._limit(), self._limit(), self._ledger)
+        return self._upstream.hand_over(Original(spool), go, self._limit(), self._limit(), self._ledger)
 
     def _limit(self) -> Deadline:
         return Deadline.after(self._clock, _PATIENCE)

@@ -39,7 +39,7 @@ from bqfilter.scoreboard import (
 HUNG_AFTER = 10.0  # seconds without a heartbeat; the master's loop turns four times a second
 _FRESH = 2.0  # seconds: within them a heartbeat, or a sample, needs no further proof
 _LOOKS = 3  # at a slot that changes under our eyes
-_HEADER_WORDS = 8
+_HEADER_WORDS = 21
 
 _W = TypeVar("_W", bound=Words)
 
@@ -204,7 +204,9 @@ class Board:
         head = Words(view[: _HEADER_WORDS * 8])
         if head[Header.VERSION] != VERSION:
             raise ValueError(f"a scoreboard of version {head[Header.VERSION]}, and {VERSION} is wanted")
-        self._layout = Layout(head[Header.SLOT_COUNT], head[Header.LISTENER_COUNT])
+        self._layout = Layout(
+            head[Header.SLOT_COUNT], head[Header.LISTENER_COUNT], head[Header.SCANNER_PLACES]
+        )
         if self._layout.slot_count > MAX_SLOTS or len(view) < self._layout.size:
             raise ValueError("a scoreboard cut short")
         listeners = range(self._layout.listener_count)

@@ -36,13 +36,13 @@ class Marker:
     scanners: Mapping[str, ScannerSettings]
     hostname: str
 
-    def edits(self, verdict: Verdict, header: Header, session_id: str, policy: str) -> tuple[Edit, ...]:
+    def edits(self, verdict: Verdict, header: Header, session_id: str) -> tuple[Edit, ...]:
         """All edits for a message that is passed on under `verdict`."""
         wanted = [edit for report in verdict.reports for edit in report.changes.edits]
         wanted += self._marks(verdict.marking, header, session_id)
         if not self.settings.change_signed:
             wanted = list(_without_damage(wanted, header))
-        return (*self._forged(header), *self._report(verdict, policy), *wanted)
+        return (*self._forged(header), *self._report(verdict), *wanted)
 
     def _forged(self, header: Header) -> Iterable[Edit]:
         """Fields in our name, or that something behind us trusts, go."""
@@ -71,12 +71,12 @@ class Marker:
             prefixes.append(settings.subject_prefix)
         yield from _with_prefix(header, "".join(dict.fromkeys(prefixes)))
 
-    def _report(self, verdict: Verdict, policy: str) -> Iterable[Edit]:
+    def _report(self, verdict: Verdict) -> Iterable[Edit]:
         is_wanted = self.settings.report_on == "all" or any(
             report.finding is not Finding.CLEAN for report in verdict.reports
         )
         if self.settings.report and is_wanted:
-            parts = [self.hostname, f"policy={policy}", f"action={verdict.action}"]
+            parts = [self.hostname, f"action={verdict.action}"]
             parts += [_summary(report) for report in verdict.reports]
             yield Insert(TOP, make_field(self.settings.report, ";\r\n\t".join(parts)))
 

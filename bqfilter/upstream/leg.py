@@ -113,8 +113,10 @@ class Upstream:
         handover: Deadline,
         last_moment: Deadline,
         ledger: Ledger,
+        *,
+        more: bool = False,
     ) -> Reply:
-        """DATA, the content, the final dot, and the server's reply.
+        """DATA, the content, the final dot, and the server's reply; with `more` another transaction follows.
 
         Raises UpstreamFailure while the message is certainly not delivered, OutcomeUnknown where that cannot
         be told, and whatever `go` raises to call the hand-over off right before the dot.
@@ -124,7 +126,7 @@ class Upstream:
         if reply.code != 354 or connection is None:
             return _unless_positive(reply, "DATA")
         ledger.enter(Stage.HANDOVER, last_moment.at)
-        last = connection.transaction_count >= self._max_messages
+        last = connection.transaction_count >= self._max_messages and not more
         try:
             connection.content(message, go, handover, last=last)
         except ConversationLost as loss:

@@ -1,0 +1,130 @@
+"""Scanners in the scoreboard: how each has fared, slot by slot, and whether the pool takes it for broken.
+
+Layout, behind everything else in the file:
+
+    names    64 bytes for each place: length (8 bytes) and text of the scanner's name, written by the master
+    records  for each place, and in it for each slot, 128 bytes (`ScannerWord`), written by the slot's worker
+
+A place belongs to a name for as long as the file lives, so that counters never fall when a reload drops a
+scanner and another brings it back. There are a few more places than scanners at the start; a scanner that
+finds none works without figures, and its breaker with those of its own worker.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+
+from bqfilter.scanning.report import Finding
+from bqfilter.scoreboard import SCANNER_PLACE_BYTES, SCANNER_RECORD_BYTES, Histogram, Words
+
+SCAN_BOUNDS = (0.005, 0.05, 0.25, 1.0, 5.0, 20.0)  # seconds
+
+
+class ScannerWord(IntEnum):
+    """The words of a record: what one slot saw of one scanner."""
+
+    CLEAN = 0  # counters, by Finding
+    HIT = 1
+    ERROR = 2
+    UNSCANNED = 3
+    FAILED_AT = 4  # seconds on CLOCK_MONOTONIC: the last failure that was one of the scanner
+    SUCCEEDED_AT = 5  # the last answer
+    STREAK = 6  # failures since the last answer that any slot had had when this one failed
+    PROBED_AT = 7  # when this slot last tried a scanner that was left alone
+
+
+SCAN_SECONDS = Histogram(8, SCAN_BOUNDS)  # how long it took, failures included
+
+_WORDS = SCANNER_RECORD_BYTES // 8
+_FINDINGS = {
+    Finding.CLEAN: ScannerWord.CLEAN,
+    Finding.HIT: ScannerWord.HIT,
+    Finding.ERROR: ScannerWord.ERROR,
+    Finding.UNSCANNED: ScannerWord.UNSCANNED,
+}
+
+
+class Place:
+    """One scanner's records: those of all slots to read, that of slot `index` to write."""
+
+    def __init__(self, memory: memoryview, index: int) -> None:
+        self._instants = memory.cast("d")
+        self._counts = memory.cast("Q")
+        own = memory[index * SCANNER_RECORD_BYTES : (index + 1) * SCANNER_RECORD_BYTES]
+        self.own = Words(own)
+        self.slot_count = len(memory) // SCANNER_RECORD_BYTES
+
+    @classmethod
+    def unseen(cls) -> "Place":
+        """One of no scoreboard, for whoever works without."""
+        return cls(memoryview(bytearray(SCANNER_RECORD_BYTES)), 0)
+
+    def note(self, finding: Finding, seconds: float | None) -> None:
+        """The scanner has reported, after so many seconds; None where it was not asked."""
+        self.own.count(_FINDINGS[finding])
+        if seconds is not None:
+            self.own.observe(SCAN_SECONDS, seconds)
+
+    def latest(self, word: ScannerWord, slots: int) -> float:
+        """The latest instant that any of the first `slots` slots has in this word; 0 without one."""
+        return max(self._instants[word : slots * _WORDS : _WORDS].tolist())
+
+    def failures_since(self, instant: float, slots: int) -> int:
+        """Failures that slots have counted, in those that failed after the instant."""
+        failed_at = self._instants[ScannerWord.FAILED_AT : slots * _WORDS : _WORDS].tolist()
+        streaks = self._counts[ScannerWord.STREAK : slots * _WORDS : _WORDS].tolist()
+        return sum(streak for streak, at in zip(streaks, failed_at, strict=True) if at > instant)
+
+    def total(self, word: ScannerWord) -> int:
+        """A counter, over all slots."""
+        return sum(self._counts[word::_WORDS].tolist())
+
+
+class ScannerBoard:
+    """The region of all scanners in `memory`, for scoreboards of `slot_count` slots."""
+
+    def __init__(self, memory: memoryview, slot_count: int) -> None:
+        self._memory = memory
+        self._records_bytes = slot_count * SCANNER_RECORD_BYTES
+        self._count = len(memory) // (SCANNER_PLACE_BYTES + self._records_bytes)
+
+    def names(self) -> list[str]:
+        """The names that have places, in their order."""
+        found = (self._name(place) for place in range(self._count))
+        return [name for name in found if name]
+
+    def assign(self, names: Iterable[str]) -> list[str]:
+        """In the master: give each name its place. Returns those for which there is none left."""
+        known, without = self.names(), []
+        for name in names:
+            if name in known:
+                continue
+            if len(known) == self._count:
+                without.append(name)
+                continue
+            self._write_name(len(known), name)
+            known.append(name)
+        return without
+
+    def places(self, names: Sequence[str], slot: int) -> Mapping[str, Place]:
+        """The place of each name, as the worker in this slot has it; unseen ones for names without."""
+        known = self.names()
+        return {
+            name: self.place(known.index(name), slot) if name in known else Place.unseen() for name in names
+        }
+
+    def place(self, number: int, slot: int) -> Place:
+        """A place by its number."""
+        start = self._count * SCANNER_PLACE_BYTES + number * self._records_bytes
+        return Place(self._memory[start : start + self._records_bytes], slot)
+
+    def _name(self, number: int) -> str:
+        piece = self._memory[number * SCANNER_PLACE_BYTES : (number + 1) * SCANNER_PLACE_BYTES]
+        length = min(piece[:8].cast("Q")[0], SCANNER_PLACE_BYTES - 8)
+        return bytes(piece[8 : 8 + length]).decode("ascii", "replace")
+
+    def _write_name(self, number: int, name: str) -> None:
+        """The text first, then its length: a reader sees no name or a whole one."""
+        text = name.encode("ascii")[: SCANNER_PLACE_BYTES - 8]
+        start = number * SCANNER_PLACE_BYTES
+        self._memory[start + 8 : start + 8 + len(text)] = text
+        self._memory[start : start + 8].cast("Q")[0] = len(text)
