@@ -159,7 +159,6 @@ class Word(IntEnum):
     QUARANTINED = 101
     COPIES_KEPT = 102  # copies in the quarantine of messages that something else was done with as well
     KEEP_FAILURES = 103  # messages that the quarantine could not take
-    SPLIT = 104  # messages that went out in several transactions
     STAGE_SECONDS = 32  # seconds per stage, summed: this word plus the stage's number
 
 

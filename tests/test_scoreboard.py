@@ -68,8 +68,11 @@ def test_a_word_lies_at_eight_times_its_number_in_its_slot(tmp_path: Path) -> No
 
 def test_words_of_stages_do_not_run_into_other_words() -> None:
     assert len(set(Word)) == len(Word.__members__)
-    assert max(word for word in Word if word != Word.STAGE_SECONDS) < Word.STAGE_SECONDS
-    assert (Word.STAGE_SECONDS + len(Stage)) * 8 <= 1024
+    stages = range(Word.STAGE_SECONDS, Word.STAGE_SECONDS + len(Stage))
+    histograms = [BUSY_SHARE, UPSTREAM_READY, MESSAGE_SIZE]
+    used = [word for one in histograms for word in range(one.first, one.sum + 1)]
+    assert not {*used, *stages[1:]} & set(Word)
+    assert max(*used, *stages, *Word) * 8 < 1024
 
 
 @pytest.mark.parametrize(

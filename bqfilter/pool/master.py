@@ -312,8 +312,8 @@ class Master:
         self._is_ready = False
 
     def _assign_places(self) -> None:
-        names = [scanner.settings.name for scanner in self._scanners]
-        for name in ScannerBoard(self._scoreboard.scanners, SLOT_COUNT).assign(names):
+        board = ScannerBoard(self._scoreboard.scanners, SLOT_COUNT)
+        for name in board.assign(scanner.settings for scanner in self._scanners):
             self._log.warning(
                 "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
             )

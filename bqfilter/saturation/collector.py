@@ -28,7 +28,9 @@ from bqfilter.ledger import Stage
 from bqfilter.saturation.metrics import METRICS, PREFIX, Metric
 from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import Queue, QueueProbe
-from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, Snapshot, queues
+from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, ScannerFigures, Snapshot, queues
+from bqfilter.scanning.board import ScannerWord
+from bqfilter.scanning.breaker import State as Breaker
 from bqfilter.scoreboard import (
     BUDGET_SHARE,
     BUSY_SHARE,
@@ -56,7 +58,11 @@ _FAMILIES: dict[str, type[Family]] = {
 }
 
 _STATES = (State.STARTING, State.IDLE, State.BUSY, State.LEAVING)
-_RESULTS = (Word.ACCEPTED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN, Word.CLIENT_ABORT)
+_RESULTS = (
+    Word.ACCEPTED, Word.QUARANTINED, Word.DISCARDED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN,
+    Word.CLIENT_ABORT,
+)  # fmt: skip
+_FINDINGS = (ScannerWord.CLEAN, ScannerWord.HIT, ScannerWord.ERROR, ScannerWord.UNSCANNED)
 _PROBES = ("length", "age", "wait", "drops")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -133,6 +139,17 @@ def _of_snapshot(snapshot: Snapshot) -> Iterator[Row]:
     yield from _of_sessions(snapshot)
     for listener in snapshot.listeners:
         yield from _of_listener(snapshot, listener)
+    for scanner in snapshot.scanners:
+        yield from _of_scanner(snapshot, scanner)
+
+
+def _of_scanner(snapshot: Snapshot, scanner: ScannerFigures) -> Iterator[Row]:
+    name = scanner.label.name
+    for word in _FINDINGS:
+        yield "filter_reports", (name, word.name.lower()), scanner.total(word)
+    yield "filter_duration_seconds", (name,), scanner.seconds
+    if scanner.label.is_present and scanner.label.failures:
+        yield "filter_breaker_open", (name,), int(scanner.breaker(snapshot.taken_at) is not Breaker.CLOSED)
 
 
 def _of_master(snapshot: Snapshot) -> Iterator[Row]:
@@ -180,6 +197,8 @@ def _of_sessions(snapshot: Snapshot) -> Iterator[Row]:
     for word in _RESULTS:
         yield "messages", (word.name.lower(),), snapshot.total(word)
     yield "message_size_bytes", (), snapshot.distribution(MESSAGE_SIZE)
+    yield "quarantine_copies", (), snapshot.total(Word.COPIES_KEPT)
+    yield "quarantine_failures", (), snapshot.total(Word.KEEP_FAILURES)
     yield "session_duration_seconds", (), snapshot.tally_distribution(DURATION)
     squares = sum(listener.seconds(TallyWord.DURATION_SQUARES) for listener in snapshot.listeners)
     yield "session_duration_squares", (), float(squares)

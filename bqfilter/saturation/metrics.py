@@ -247,7 +247,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "counter",
             ("result",),
             "Messages by what became of them; outcome_unknown may have been delivered twice, the log has "
-            "their queue ids.",
+            "their queue ids. quarantined and discarded were answered 250 and not delivered.",
         ),
         Metric(
             "message_size_bytes",
@@ -316,6 +316,43 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             ("phase",),
             "Sessions that exceeded metrics.slow_session, by the phase they were in; slow.log shows where "
             "in the program.",
+        ),
+    ),
+    "Scanners": (
+        Metric(
+            "filter_reports",
+            "counter",
+            ("filter", "finding"),
+            "What scanners said: clean, hit, error (it failed) or unscanned (it was not asked: too large a "
+            "message, or left alone after failures). error or unscanned rising: see the log for the cause, "
+            "and on_error for what becomes of these messages.",
+        ),
+        Metric(
+            "filter_duration_seconds",
+            "histogram",
+            ("filter",),
+            "How long each scanner took over a message, failures included. The one to look at when "
+            'workers_busy_phase{phase="filter"} is high.',
+        ),
+        Metric(
+            "filter_breaker_open",
+            "gauge",
+            ("filter",),
+            "At 1 the scanner is left alone because it failed too often, at 0 it is asked. Absent for one "
+            "without a breaker. Mend the scanner: messages are treated as its on_error says meanwhile.",
+        ),
+        Metric(
+            "quarantine_copies",
+            "counter",
+            (),
+            "Copies kept of messages that were delivered, rejected or dropped besides.",
+        ),
+        Metric(
+            "quarantine_failures",
+            "counter",
+            (),
+            "Messages that could not be kept, and were answered 451. The disk is full, or the directory is "
+            "not the workers' to write to; the log has the cause.",
         ),
     ),
     "The after-filter server": (

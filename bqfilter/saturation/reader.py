@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from bqfilter.saturation.queues import Queue, QueueProbe
+from bqfilter.scanning import breaker
+from bqfilter.scanning.board import SCAN_SECONDS, Label, Place, ScannerBoard, ScannerWord
 from bqfilter.scoreboard import (
     FILE_NAME,
     MAGIC,
@@ -103,6 +105,30 @@ class ListenerFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ScannerFigures:
+    """One scanner, over all slots."""
+
+    label: Label
+    place: Place
+    slot_count: int  # slots that have ever been used
+
+    def total(self, word: ScannerWord) -> int:
+        """A counter."""
+        return self.place.total(word)
+
+    @property
+    def seconds(self) -> Distribution:
+        """How long it took over messages."""
+        return _distribution(SCAN_SECONDS, self.place.records(self.slot_count))
+
+    def breaker(self, now: float) -> breaker.State:
+        """What its breaker says at this instant."""
+        return breaker.state_of(
+            self.place, self.label.failures, self.label.retry, now, max(self.slot_count, 1)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The scoreboard at the instant `taken_at` (CLOCK_MONOTONIC), which was `wall` since the epoch."""
 
@@ -111,6 +137,7 @@ class Snapshot:
     header: Words
     slots: tuple[Slot, ...]  # those that have ever been used
     listeners: tuple[ListenerFigures, ...]
+    scanners: tuple[ScannerFigures, ...] = ()
 
     @property
     def life(self) -> Life:
@@ -229,7 +256,8 @@ class Board:
         now, wall = time.monotonic(), time.time()
         header = _copy(Words, self._view[self._layout.header])
         slots = tuple(self._used_slots())
-        return Snapshot(now, wall, header, slots, tuple(self._figures(len(slots))))
+        listeners = tuple(self._figures(len(slots)))
+        return Snapshot(now, wall, header, slots, listeners, tuple(self._scanner_figures(len(slots))))
 
     def _used_slots(self) -> Iterable[Slot]:
         """Slots are given away from the lowest on, so behind the first that never was there are none."""
@@ -245,6 +273,11 @@ class Board:
         for index, entrance in enumerate(self.entrances):
             views = [self._view[self._layout.tally(row, index)] for row in rows]
             yield ListenerFigures(entrance, tuple(_copy(Tally, view) for view in views))
+
+    def _scanner_figures(self, used: int) -> Iterable[ScannerFigures]:
+        board = ScannerBoard(memoryview(bytes(self._view[self._layout.scanners])), self._layout.slot_count)
+        for number, label in enumerate(board.labels()):
+            yield ScannerFigures(label, board.place(number, 0), used)
 
 
 def queues(snapshot: Snapshot, probe: QueueProbe) -> list[Queue]:

@@ -1,7 +1,9 @@
 """Metrics as a scraper sees them: complete, honest about what is not known, and never falling."""
 
+import dataclasses
 import math
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -10,12 +12,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from bqfilter.config.content import ClamdSettings
 from bqfilter.ledger import Stage
 from bqfilter.saturation.collector import BoardCollector
 from bqfilter.saturation.metrics import METRICS
 from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import UNKNOWN, Queue, QueueProbe
 from bqfilter.saturation.reader import Board
+from bqfilter.scanning.board import ScannerBoard
+from bqfilter.scanning.breaker import Breaker
+from bqfilter.scanning.report import Finding
 from bqfilter.scoreboard import (
     MESSAGE_SIZE,
     Entrance,
@@ -121,8 +127,40 @@ def test_no_label_names_a_process_a_sender_or_a_client() -> None:
     labels = {label for metric in METRICS.values() for label in metric.labels}
     assert labels == {
         "version", "python", "state", "phase", "mode", "slot", "stat", "reason", "listener", "probe",
-        "result", "stage", "source", "service", "role",
+        "result", "stage", "source", "service", "role", "filter", "finding",
     }  # fmt: skip
+
+
+def test_scanners_are_told_apart_and_summed_over_workers() -> None:
+    board = scoreboard()
+    records = ScannerBoard(board.scanners, len(board.slots))
+    for slot in (0, 1):
+        records.place(0, slot).note(Finding.HIT, 0.02)
+    records.place(0, 1).note(Finding.UNSCANNED, None)
+    found = scrape(collector(board))
+
+    assert found["bqfilterd_filter_reports_total", (("filter", "clamav"), ("finding", "hit"))] == 2
+    assert found["bqfilterd_filter_reports_total", (("filter", "clamav"), ("finding", "unscanned"))] == 1
+    assert found["bqfilterd_filter_duration_seconds_count", (("filter", "clamav"),)] == 2
+    assert found["bqfilterd_filter_breaker_open", (("filter", "clamav"),)] == 0
+
+
+def test_an_open_breaker_shows_and_one_that_is_not_there_does_not() -> None:
+    board = scoreboard()
+    records = ScannerBoard(board.scanners, len(board.slots))
+    clamav = ClamdSettings(endpoints=(), name="clamav", failures=2, retry=3600.0)
+    records.assign([clamav])
+    for slot in (0, 1):
+        Breaker(records.place(0, slot), 2, 3600.0, time.monotonic, 2).failed()
+    label = (("filter", "clamav"),)
+    assert scrape(collector(board))["bqfilterd_filter_breaker_open", label] == 1
+
+    records.assign([dataclasses.replace(clamav, failures=0)])
+    assert ("bqfilterd_filter_breaker_open", label) not in scrape(collector(board))
+    records.assign([])
+    found = scrape(collector(board))
+    assert ("bqfilterd_filter_breaker_open", label) not in found
+    assert ("bqfilterd_filter_reports_total", (*label, ("finding", "error"))) in found
 
 
 def test_histograms_are_cumulative_and_agree_with_their_count() -> None:
