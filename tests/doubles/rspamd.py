@@ -6,7 +6,7 @@ What a message can ask for, in fields of its header:
     X-BQ-Action: discard    that action, with the text of X-BQ-Message
     X-BQ-Milter: {...}      that milter reply, as JSON
     X-BQ-Facts: yes         a field X-BQ-Facts-Seen with what Rspamd was told about the message
-    X-BQ-Slow: yes          an answer only when Rspamd's own time is up, 60 s
+    X-BQ-Slow: why          an answer only when Rspamd's own time is up; its log says "waiting: why"
 
 Debian's package is needed. Without it a test is skipped, but fails where CI is set, because there a silent
 skip would hide that nothing has been shown.
@@ -46,12 +46,12 @@ options {{
   filters = "regexp"; explicit_modules = ["settings"];
   dns {{ nameserver = ["{host}:{dns}"]; timeout = 30s; retransmits = 5; sockets = 1; }}
   url_tld = "{dir}/tld.dat"; enable_test_patterns = true; max_message = 5M;
-  task_timeout = 60s; soft_reject_on_timeout = true;
+  task_timeout = {seconds}s; soft_reject_on_timeout = true;
 }}
-logging {{ type = "console"; level = "info"; }}
+logging {{ type = "console"; level = "info"; log_buffered = false; }}
 worker "normal" {{
   bind_socket = "{host}:{normal}"; bind_socket = "{dir}/run/normal.sock mode=0666";
-  count = 1; task_timeout = 60s;
+  count = 1; task_timeout = {seconds}s;
 }}
 worker "controller" {{
   bind_socket = "{host}:{controller}"; count = 1; password = "{password}"; secure_ip = [];
@@ -70,6 +70,7 @@ settings {{}}
 
 _RULES = r"""
 local ucl = require "ucl"
+local logger = require "rspamd_logger"
 local function field(task, name)
   local value = task:get_header(name)
   if value then return (value:gsub('^%s+', ''):gsub('%s+$', '')) end
@@ -107,7 +108,9 @@ rspamd_config:register_symbol{ name = 'BQ_SCORE', type = 'normal', score = 1.0, 
   return false
 end }
 rspamd_config:register_symbol{ name = 'BQ_SLOW', type = 'normal', callback = function(task)
-  if field(task, 'X-BQ-Slow') then
+  local why = field(task, 'X-BQ-Slow')
+  if why then
+    logger.infox(task, 'waiting: %s', why)
     task:get_resolver():resolve('a', { task = task, name = 'slow.example.com', callback = function() end })
   end
   return false
@@ -161,13 +164,16 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def running_rspamd() -> Iterator[RspamdDaemon]:
-    """A private one in a directory of its own, ready; skips, or in CI fails, where there is none."""
+def running_rspamd(task_timeout: int = 60) -> Iterator[RspamdDaemon]:
+    """A private one in a directory of its own, ready; skips, or in CI fails, where there is none.
+
+    `task_timeout` is how many seconds it gives itself over a message.
+    """
     if reason := why_not():
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with short_directory("bqrs-") as directory, socket.socket(type=socket.SOCK_DGRAM) as name_server:
         name_server.bind((_HOST, 0))
-        daemon = _start(directory, name_server.getsockname()[1])
+        daemon = _start(directory, name_server.getsockname()[1], task_timeout)
         try:
             daemon.wait_until_ready()
             yield daemon
@@ -175,14 +181,17 @@ def running_rspamd() -> Iterator[RspamdDaemon]:
             daemon.stop()
 
 
-def _start(directory: Path, dns: int) -> RspamdDaemon:
+def _start(directory: Path, dns: int, seconds: int) -> RspamdDaemon:
     with contextlib.ExitStack() as held:  # all together, so that no two are the same
         sockets = [held.enter_context(socket.create_server((_HOST, 0))) for _ in range(2)]
         normal, controller = (one.getsockname()[1] for one in sockets)
     for name in ("run", "db"):
         (directory / name).mkdir()
-    names = {"dir": directory, "host": _HOST, "dns": dns, "normal": normal, "controller": controller}
-    (directory / "rspamd.conf").write_text(_CONFIG.format(password=PASSWORD, **names))
+    config = _CONFIG.format(
+        dir=directory, host=_HOST, dns=dns, normal=normal, controller=controller,
+        password=PASSWORD, seconds=seconds,
+    )  # fmt: skip
+    (directory / "rspamd.conf").write_text(config)
     (directory / "bq.lua").write_text(_RULES)
     (directory / "tld.dat").write_text("com\nnet\norg\nexample\n")
     return RspamdDaemon(
