@@ -8,8 +8,9 @@ What comes back is bounded, head and framing included, and whole: a body that en
 be told from one cut short, so it is refused. A server may answer before it has heard all of the request, to
 say why it will not; such an answer counts only if it is an error.
 
-Raises ConversationLost, with the server's address in its cause, and ScannerFailure where the request cannot
-be sent as it was announced. Redirects, encodings, TLS and kept connections are not for this client.
+Raises ConversationLost, with the server's address in its cause; and ScannerFailure for what may be a single
+message's doing: a response that is too large, or a request that cannot be sent as it was announced.
+Redirects, encodings, TLS and kept connections are not for this client.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class _Exchange:
             data = self._stream.read(self._deadline)
             self._room -= len(data)
             if self._room < 0:
-                raise ProtocolViolation("the response is too large")
+                raise ScannerFailure("the response is too large")
             self._protocol.receive_data(data)
         if not isinstance(event, h11.Event):
             raise ProtocolViolation("answered out of turn")  # h11.PAUSED

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import dkim
 import pytest
 
 from bqfilter.config.actions import ACCEPT, DEFER, QUARANTINE, REJECT, TAG, Action, Response
@@ -24,7 +26,7 @@ from bqfilter.scanning.rspamd import Rspamd
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.replies import Reply
 from tests.doubles.http_server import answering, http_server, saying
-from tests.doubles.programs import eventually
+from tests.doubles.programs import REPOSITORY, eventually
 from tests.doubles.rspamd import GTUBE, PASSWORD, RspamdDaemon, running_rspamd
 
 from .test_rspamd_reply import HAM
@@ -95,6 +97,19 @@ def test_each_action_has_its_setting(action: str, key: str, default: Response) -
     for response, keys in ((default, {}), (other, {key: other})):
         report = said({**HAM, "action": action}, **keys)
         assert (report.finding, report.response) == (Finding.HIT, response)
+
+
+def test_the_manual_has_every_action_with_its_setting_and_its_default() -> None:
+    manual = (REPOSITORY / "docs" / "rspamd.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:`([a-z ]+)`|any other) \| `(on_\w+)` \| `(\w+)` \|$", manual, re.MULTILINE)
+    settings = scanner().settings
+
+    assert {key: default for _, key, default in rows} == {
+        key: str(value) for key, value in settings.responses()
+    }
+    for action, key, _ in rows:
+        report = said({**HAM, "action": action or "other"}, **{key: Response(Action.DEFER, True)})
+        assert report.response == Response(Action.DEFER, True)
 
 
 def test_an_action_that_rspamd_wants_not_applied_is_passed_on() -> None:
@@ -319,6 +334,29 @@ def test_rspamd_edits_a_header_as_a_milter(rspamd: RspamdDaemon) -> None:
     assert b"X-Flag: YES" in after
     assert [line for line in after if line.startswith(b"X-Spam-Status")] == [b"X-Spam-Status: No, score=0.00"]
     assert report.changes.recipients == (b"more@example.net",)
+
+
+@real
+@pytest.mark.parametrize(("how", "count"), [("1", 1), ("2", 2), ("field", 1)])
+def test_a_signature_that_rspamd_makes_holds_on_the_message_that_is_passed_on(
+    rspamd: RspamdDaemon, how: str, count: int
+) -> None:
+    message = mail("From: a@signing.example", f"X-BQ-Sign: {how}")
+    report = scan(scanner(rspamd.unix), message)
+    content = header_of(message, report) + b"\r\n" + b"".join(message.body())
+
+    assert content.count(b"DKIM-Signature: v=1;") == count
+    for number in range(count):
+        assert signature_holds(content, number, rspamd.signing_key())
+        assert not signature_holds(content + b"more\r\n", number, rspamd.signing_key())
+
+
+def signature_holds(content: bytes, number: int, key: bytes) -> bool:
+    """By another program's judgement."""
+    try:
+        return bool(dkim.DKIM(content).verify(number, dnsfunc=lambda _name, **_options: key))
+    except dkim.ValidationError:
+        return False
 
 
 @real
