@@ -139,7 +139,9 @@ class _Exchange:
             if len(pending) >= _PIECE_BYTES:
                 yield pending
                 pending = b""
-        yield pending + (self._protocol.send(h11.EndOfMessage()) or b"")
+        pending += self._protocol.send(h11.EndOfMessage()) or b""
+        if pending:  # with nothing left to send an answer is no early one
+            yield pending
 
     def _receive(self) -> Response:
         head = self._response_head()

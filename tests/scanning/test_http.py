@@ -229,6 +229,21 @@ def test_a_success_that_comes_before_the_end_of_the_request_is_not_believed() ->
         early_answer(b"200 OK")
 
 
+def test_an_answer_that_comes_with_the_last_byte_is_not_taken_for_an_early_one() -> None:
+    answered = threading.Event()
+
+    def answer(connection: socket.socket, over: threading.Event) -> None:
+        answering(b"fine")(connection, over)
+        answered.set()
+
+    def body() -> Iterator[bytes]:
+        yield ENDLESS
+        assert answered.wait(GIVE_UP)  # all has been said, and nobody has seen yet that it was all
+
+    with http_server(answer) as server:
+        assert ask(server, http.Request(b"POST", b"/", (), len(ENDLESS), body)).body == b"fine"
+
+
 def hangs_up(connection: socket.socket, _over: threading.Event) -> None:
     connection.recv(10)
 
