@@ -462,8 +462,9 @@ class RspamdSettings(ScannerSettings):
         default=True,
         metadata=about(
             Flag(),
-            "Whether the header fields that Rspamd wants added and removed are, and its subject put in, on "
-            "every message that is passed on.",
+            "Whether a message that is passed on is changed as Rspamd wants it, as by a milter: header "
+            "fields added and removed, its subject put in, DKIM signatures added, recipients added and "
+            "removed. A new sender or body is never taken from it.",
         ),
     )
     on_reject: Response = field(
@@ -476,7 +477,13 @@ class RspamdSettings(ScannerSettings):
         default=TAG, metadata=about(ResponseKind(), "What to do where Rspamd's action is rewrite subject.")
     )
     on_greylist: Response = field(
-        default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is greylist.")
+        default=ACCEPT,
+        metadata=about(
+            ResponseKind(),
+            "What to do where Rspamd's action is greylist. Its greylist module says soft reject to clients "
+            "that have to come back; greylist itself is said where that module is off, and then every time, "
+            "so that `defer` would end in a bounce.",
+        ),
     )
     on_soft_reject: Response = field(
         default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is soft reject.")
@@ -492,7 +499,7 @@ class RspamdSettings(ScannerSettings):
         default=TAG,
         metadata=about(ResponseKind(), "What to do where Rspamd's action is one of its operator's own."),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam: {detail}")
+    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

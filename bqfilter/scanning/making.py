@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from bqfilter.config.content import (
     ClamdSettings,
+    RspamdSettings,
     ScannerSettings,
 )
 from bqfilter.config.schema import Settings
@@ -29,6 +30,11 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
             from bqfilter.scanning.clamd import Clamd
 
             return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case RspamdSettings():
+            from bqfilter.scanning.rspamd import Rspamd
+
+            addresses = _addresses(one.name, one.endpoints)
+            return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
 
