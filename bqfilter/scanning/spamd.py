@@ -80,7 +80,7 @@ class Spamd:
         wants_fields = self.settings.spam_headers
         command = b"HEADERS" if wants_fields else b"SYMBOLS"
         user = user_name(self.settings.user, envelope)
-        room = _MAX_BODY_BYTES + 2 * len(message.header.raw) * wants_fields
+        room = _MAX_BODY_BYTES + (2 * len(message.header.raw) if wants_fields else 0)
         with self._dialler.stream(deadline) as stream:
             exchange = Exchange(stream, deadline)
             exchange.send(request(command, user, message))
@@ -153,7 +153,8 @@ def parse_head(lines: Sequence[bytes]) -> Answer:
         length
     ):  # without it a reply that was cut short could not be told from a whole one
         raise ScannerFailure(f'answered with the length "{one_line(length)}"')
-    return Answer(verdict[1] in (b"True", b"Yes"), float(verdict[2]), float(verdict[3]), int(length))
+    score, threshold = (float(number) + 0.0 for number in verdict.group(2, 3))  # spamd has a "-0.0" as well
+    return Answer(verdict[1] in (b"True", b"Yes"), score, threshold, int(length))
 
 
 def parse_symbols(body: bytes) -> tuple[str, ...]:

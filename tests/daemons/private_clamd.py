@@ -62,7 +62,7 @@ def start_clamd(program: str, directory: Path, options: dict[str, str]) -> Daemo
 
 
 def write_database(directory: Path) -> None:
-    """By hash of a whole file, by pattern, and by two patterns together."""
+    """By hash of a whole file, by pattern (which clamd looks at first), and by two patterns together."""
     digest = hashlib.md5(EICAR, usedforsecurity=False).hexdigest()
     (directory / "local.hdb").write_text(f"{digest}:{len(EICAR)}:Local.Eicar.Hash\n")
     (directory / "local.ndb").write_text(f"Local.Eicar:0:*:{EICAR.hex()}\nLocal.BqTest:0:*:{PATTERN.hex()}\n")

@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from errno import ECONNREFUSED, ENOENT
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,12 @@ class Daemon:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """At once, with its children, and without a word to anybody."""
+        """At once, with its children, and without a word to anybody; then nobody listens any more."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_LIMIT)
+        for address in (*resolve(self.unix), *resolve(self.inet)):
+            eventually(lambda address=address: _refuses(address), f"nobody listens at {address}")  # type: ignore[misc]
 
     def stop(self) -> None:
         """Politely, and if that does not help, otherwise."""
@@ -98,6 +101,13 @@ def start(
         daemon.kill()
         raise AssertionError(f"{failure}\n{daemon.log()}") from None
     return daemon
+
+
+def _refuses(address: SocketAddress) -> bool:
+    """A child that is about to die may hold the socket a little longer than its parent."""
+    with socket.socket(address.family) as sock:
+        sock.settimeout(PING_LIMIT)
+        return sock.connect_ex(address.sockaddr) in (ECONNREFUSED, ENOENT)
 
 
 def _answers(address: SocketAddress, ping: bytes, pong: bytes) -> bool:

@@ -261,6 +261,12 @@ def test_a_head_is_score_and_length(lines: list[bytes], answer: Answer) -> None:
     assert parse_head(lines) == answer
 
 
+def test_a_negative_nothing_is_nothing(listen: Listen) -> None:
+    daemon = listen(hear_all, say(symbols(b"False ; -0.0 / 5.0", b"")))
+
+    assert scan(spamd(daemon.address)).detail == "0/5"
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -385,7 +391,7 @@ def test_whatever_else_happens_is_a_failure(
 
 def test_a_message_that_cannot_be_read_back_is_no_answer_of_spamds(listen: Listen) -> None:
     daemon = listen(hear_all, say(HAM))
-    readings = iter([[CONTENT], [CONTENT], OSError(5, "Input/output error")])
+    readings = iter([[CONTENT], OSError(5, "Input/output error")])  # for its size; to be sent
 
     def pieces() -> Iterator[bytes]:
         reading = next(readings)
