@@ -49,6 +49,7 @@ _FILE = Text("path", r"/[^\x00-\x1f\x7f]*", "an absolute path")
 _WORD = Text("text", r"[^\x00-\x1f\x7f]{0,4000}", "text without control characters")
 _PATTERN = Text("pattern", r"[^\x00-\x1f\x7f/]{1,200}", 'a file name, "*" and "?" stand for anything')
 _EXTENSION = Text("extension", r"[A-Za-z0-9_+-]{1,20}", "a file name extension without its dot")
+_SIGNATURE = Text("signature", r"[!-~]{1,200}", 'the name of a signature, "*" and "?" stand for anything')
 _TYPE = Text(
     "media type", r"[A-Za-z0-9.+-]{1,60}/(?:\*|[A-Za-z0-9.+_-]{1,100})", '"type/subtype" or "type/*"'
 )
@@ -405,8 +406,21 @@ class ClamdSettings(ScannerSettings):
             "without that, what lies beyond counts as clean.",
         ),
     )
+    signatures: tuple[tuple[str, Response], ...] = field(
+        default=(),
+        metadata=about(
+            MapOf(_SIGNATURE, ResponseKind()),
+            "What to do about some signatures instead of `on_hit`, the first that fits: "
+            '{ "Heuristics.Phishing.*" = "tag", "Sanesecurity.*" = "quarantine" }. "*" and "?" stand for '
+            "anything.",
+        ),
+    )
     on_hit: Response = _on_hit(REJECT)
     reply: ReplyTemplate = _reply("554 5.7.1 Malware found: {detail}")
+
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        yield from (("signatures", response) for _, response in self.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

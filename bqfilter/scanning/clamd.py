@@ -14,8 +14,9 @@ a verdict: signatures change by the hour.
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 
-from bqfilter.config.actions import Action
+from bqfilter.config.actions import Action, Response
 from bqfilter.config.content import ClamdSettings
 from bqfilter.errors import ScannerFailure
 from bqfilter.mail.envelope import Envelope
@@ -79,7 +80,14 @@ class Clamd:
             return CLEAN
         if signature.startswith(_EXCESS):
             return self._not_scanned_whole(signature)
-        return Report(Finding.HIT, signature)
+        return Report(Finding.HIT, signature, response=self._response(signature))
+
+    def _response(self, signature: str) -> Response | None:
+        """What the settings say about this signature alone."""
+        found = (
+            response for pattern, response in self.settings.signatures if fnmatchcase(signature, pattern)
+        )
+        return next(found, None)
 
     def _not_scanned_whole(self, signature: str) -> Report:
         response = self.settings.on_excess

@@ -43,7 +43,8 @@ _LENGTH = re.compile(rb"[0-9]{1,9}")
 
 _BROKEN_OFF = "TIME_LIMIT_EXCEEDED"
 _MAX_SYMBOLS = 12  # in a report
-_TESTS = re.compile(rb"\btests=((?:\w+,[ \t]*)*\w+)")
+# Names, each maybe with its score, maybe in brackets: the template of X-Spam-Status is the site's.
+_TESTS = re.compile(rb"\btests=\[?((?:[^\s,]+,[ \t]*)*[^\s,\]]+)")
 _OURS = b"x-spam-"
 # X-Spam-Prev-* has what a field was before spamd rewrote it; we rewrite none.
 _ADDED = re.compile(rb"x-spam-(?!prev-)[a-z0-9_-]{1,60}", re.IGNORECASE)
@@ -149,9 +150,7 @@ def parse_head(lines: Sequence[bytes]) -> Answer:
     verdict = _SPAM.fullmatch(spam)
     if verdict is None:
         raise ScannerFailure(f'answered with the score "{one_line(spam)}"')
-    if not _LENGTH.fullmatch(
-        length
-    ):  # without it a reply that was cut short could not be told from a whole one
+    if not _LENGTH.fullmatch(length):  # without it a reply that was cut short would look like a whole one
         raise ScannerFailure(f'answered with the length "{one_line(length)}"')
     score, threshold = (float(number) + 0.0 for number in verdict.group(2, 3))  # spamd has a "-0.0" as well
     return Answer(verdict[1] in (b"True", b"Yes"), score, threshold, int(length))
@@ -181,7 +180,7 @@ def status_symbols(fields: Sequence[Field]) -> tuple[str, ...]:
     """
     status = next((field.value for field in fields if field.name.lower() == b"x-spam-status"), b"")
     match = _TESTS.search(status)
-    return parse_symbols(match[1]) if match and match[1] != b"none" else ()
+    return parse_symbols(re.sub(rb"=[^,]*", b"", match[1])) if match and match[1] != b"none" else ()
 
 
 def _read_reply(exchange: Exchange, room: int) -> tuple[Answer, bytes]:

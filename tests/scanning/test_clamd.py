@@ -143,6 +143,33 @@ def test_an_infected_message_is_a_hit_named_after_its_signature(listen: Listen) 
     assert scan(clamd(daemon.address)) == Report(Finding.HIT, "Local.Eicar")
 
 
+@pytest.mark.parametrize(
+    ("signature", "response"),
+    [
+        ("Heuristics.Phishing.Email.SpoofedDomain", "tag"),
+        ("Heuristics.Encrypted.Zip", "quarantine"),
+        ("heuristics.encrypted.zip", "None"),
+        ("Win.Trojan.Agent-1", "None"),
+    ],
+)
+def test_a_signature_may_have_a_response_of_its_own(listen: Listen, signature: str, response: str) -> None:
+    daemon = listen(hear(END), say(f"stream: {signature} FOUND\0".encode()))
+    rules = (("*.Phishing.*", "tag"), ("Heuristics.*", "quarantine"), ("*.SpoofedDomain", "reject"))
+    signatures = tuple((pattern, Response.parse(word)) for pattern, word in rules)
+    scanner = Clamd(ClamdSettings(endpoints=(ENDPOINT,), signatures=signatures), [daemon.address], CLOCK)
+
+    assert str(scan(scanner).response) == response
+
+
+def test_a_signature_that_redirects_needs_to_know_where_to() -> None:
+    signatures = (("PUA.*", Response.parse("redirect")),)
+    lost = ClamdSettings(endpoints=(ENDPOINT,), signatures=signatures)
+    found = ClamdSettings(endpoints=(ENDPOINT,), signatures=signatures, redirect_to="a@b.example")
+
+    assert [problem.key for problem in lost.problems()] == ["signatures"]
+    assert list(found.problems()) == []
+
+
 def test_a_large_message_arrives_whole(listen: Listen) -> None:
     daemon = listen(hear(END), say(b"stream: OK\0"))
 

@@ -43,6 +43,18 @@ def test_a_reply_to_half_a_request_is_read_but_not_taken_for_one_to_the_whole(cl
         exchange.check_sent()
 
 
+def test_a_peer_that_answers_and_closes_before_our_side_is_closed_has_answered(clock: FakeClock) -> None:
+    stream = FakeStream(clock)
+    exchange = exchange_on(stream)
+    exchange.send([b"request"])
+    stream.inbox += b"reply\0"
+    stream.is_reset = True
+    exchange.end_request()
+
+    assert exchange.read_until(NUL, 100) == b"reply"
+    exchange.check_sent()
+
+
 def test_without_a_reply_it_is_the_first_loss_that_counts(clock: FakeClock) -> None:
     stream = FakeStream(clock)
     stream.has_left = stream.is_reset = True

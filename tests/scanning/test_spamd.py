@@ -295,6 +295,8 @@ def test_a_head_without_both_is_a_failure(lines: list[bytes]) -> None:
         (b"No, score=0 tests=none autolearn=no", ()),
         (b"No", ()),
         (b"No, contests=A", ()),
+        (b"No, tests=A=0.1,B=-2", ("A", "B")),
+        (b"No, score=0 tests=[A=0.1, TIME_LIMIT_EXCEEDED=0.001] autolearn=no", ("A", "TIME_LIMIT_EXCEEDED")),
     ],
 )
 def test_the_symbols_in_the_status_field(status: bytes, names: tuple[str, ...]) -> None:
