@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from bqfilter.config.content import (
     ClamdSettings,
     ScannerSettings,
+    SpamdSettings,
 )
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
@@ -29,6 +30,10 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
             from bqfilter.scanning.clamd import Clamd
 
             return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case SpamdSettings():
+            from bqfilter.scanning.spamd import Spamd
+
+            return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
 
