@@ -2,6 +2,7 @@
 
 import struct
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,9 @@ from bqfilter.scanning.clamd import Clamd, instream, parse_reply
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.commands import Mail
+from tests.doubles.clock import FakeClock
 from tests.doubles.scanning_daemon import Step, flood, hang, hear, hear_some, reset, say, trickle
+from tests.doubles.streams import ScriptedStream
 from tests.scanning.conftest import Listen
 
 LONG = 60.0  # seconds that nothing here comes near to
@@ -65,11 +68,27 @@ def test_a_small_message_is_sent_in_one_write() -> None:
     assert list(instream([CONTENT])) == [b"zINSTREAM\0\0\0\0\x19" + CONTENT + END]
 
 
-def test_a_large_message_is_never_held_as_a_whole() -> None:
-    parts = list(instream([b"x" * 65536] * 100))
+class Swallowing(ScriptedStream):
+    """A peer that keeps nothing of what it takes."""
 
-    assert len(parts) > 50
-    assert max(len(part) for part in parts) < 3 * 65536
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        assert not deadline.has_passed
+        assert len(data) < 3 * 65536
+
+
+def test_a_message_of_any_size_takes_the_memory_of_a_few_pieces(clock: FakeClock) -> None:
+    stream = Swallowing(clock, [b"stream: OK\0"])
+    settings = ClamdSettings(endpoints=(ENDPOINT,))
+    scanner = Clamd(settings, [SocketAddress(1, "/somewhere")], clock, lambda *_: stream)  # type: ignore[arg-type,return-value]  # keeps Stream's promises
+    message = Message(lambda: (bytes(65536) for _ in range(1000)))
+    tracemalloc.start()
+    try:
+        assert scanner.scan(message, ENVELOPE, Deadline.after(clock, 1)) == CLEAN
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 16 * 65536
 
 
 @pytest.mark.parametrize(
