@@ -49,6 +49,7 @@ _FILE = Text("path", r"/[^\x00-\x1f\x7f]*", "an absolute path")
 _WORD = Text("text", r"[^\x00-\x1f\x7f]{0,4000}", "text without control characters")
 _PATTERN = Text("pattern", r"[^\x00-\x1f\x7f/]{1,200}", 'a file name, "*" and "?" stand for anything')
 _EXTENSION = Text("extension", r"[A-Za-z0-9_+-]{1,20}", "a file name extension without its dot")
+_SIGNATURE = Text("signature", r"[!-~]{1,200}", 'the name of a signature, "*" and "?" stand for anything')
 _TYPE = Text(
     "media type", r"[A-Za-z0-9.+-]{1,60}/(?:\*|[A-Za-z0-9.+_-]{1,100})", '"type/subtype" or "type/*"'
 )
@@ -90,12 +91,13 @@ def _timeout(default: float, doc: str = "") -> Any:
     )
 
 
-def _size_limit(default: int) -> Any:
+def _size_limit(default: int, doc: str = "") -> Any:
     return field(
         default=default,
         metadata=about(
             Size(0, GIB),
-            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit.",
+            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit."
+            + doc,
         ),
     )
 
@@ -394,9 +396,31 @@ class ClamdSettings(ScannerSettings):
     )
     name: str = _name("clamd")
     timeout: float = _timeout(30.0)
-    size_limit: int = _size_limit(25 * MIB)
+    size_limit: int = _size_limit(25 * MIB, " clamd's own StreamMaxLength must not be smaller.")
+    on_excess: Response = field(
+        default=DEFER,
+        metadata=about(
+            ResponseKind(),
+            "What to do with a message that goes beyond a limit of clamd's own, MaxScanSize for example, so "
+            "that it was not scanned whole. clamd tells so only with AlertExceedsMax in its configuration; "
+            "without that, what lies beyond counts as clean.",
+        ),
+    )
+    signatures: tuple[tuple[str, Response], ...] = field(
+        default=(),
+        metadata=about(
+            MapOf(_SIGNATURE, ResponseKind()),
+            "What to do about some signatures instead of `on_hit`, the first that fits: "
+            '{ "Heuristics.Phishing.*" = "tag", "Sanesecurity.*" = "quarantine" }. "*" and "?" stand for '
+            "anything.",
+        ),
+    )
     on_hit: Response = _on_hit(REJECT)
     reply: ReplyTemplate = _reply("554 5.7.1 Malware found: {detail}")
+
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        yield from (("signatures", response) for _, response in self.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,9 +437,8 @@ class SpamdSettings(ScannerSettings):
         default="",
         metadata=about(
             _USER,
-            'Whose preferences spamd uses; "{recipient}" is the recipient where a message has only one. "" '
-            "leaves "
-            "it to spamd.",
+            'Whose preferences spamd uses; "{recipient}" is the recipient, in lower case, where a message '
+            'has only one. "" leaves it to spamd.',
         ),
     )
     spam_headers: bool = field(
@@ -423,25 +446,33 @@ class SpamdSettings(ScannerSettings):
         metadata=about(
             Flag(),
             "Whether the X-Spam-* fields that spamd would add are added to every message. Those that a "
-            "message came with are removed then.",
+            "message came with are removed then. By the tests in X-Spam-Status bqfilterd sees that spamd "
+            "broke a check off, so that field should stay as SpamAssassin makes it.",
         ),
     )
     quarantine_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is quarantine, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is quarantine, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     reject_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is reject, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is reject, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     on_hit: Response = _on_hit(TAG)
     reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
+
+    def problems(self) -> Iterator[Problem]:
+        yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
+        if 0 < self.reject_score <= self.quarantine_score:
+            yield Problem("quarantine_score", "is never reached, because `reject_score` is not above it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from bqfilter.config.content import (
     ClamdSettings,
     RspamdSettings,
     ScannerSettings,
+    SpamdSettings,
 )
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
@@ -35,6 +36,10 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
 
             addresses = _addresses(one.name, one.endpoints)
             return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
+        case SpamdSettings():
+            from bqfilter.scanning.spamd import Spamd
+
+            return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
 

@@ -86,6 +86,9 @@ def test_a_stream_may_be_unreachable_stuck_or_reset(clock: FakeClock) -> None:
     with pytest.raises(PeerLost):
         stream.write(b"x", Deadline.after(clock, 1))
     assert stream.written == b""
+    with pytest.raises(PeerLost):
+        stream.shutdown_write()
+    assert not stream.is_shut
 
 
 def talk(server: FakeUpstream, data: bytes) -> bytes:
