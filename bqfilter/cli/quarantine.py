@@ -171,7 +171,7 @@ def show(path: Path, identifier: str, as_json: bool, raw: bool) -> None:
     store, _ = _open(path)
     with _failures(), store.open(identifier) as kept:
         if raw:
-            output = click.get_binary_stream("stdout")
+            output = sys.stdout.buffer
             for piece in kept.content():
                 output.write(piece)
             output.flush()

@@ -179,10 +179,9 @@ class Quarantine:
     def sizes(self) -> Iterator[Sized]:
         """All files with their sizes, oldest first. Raises OSError."""
         for day in self._days():
-            with contextlib.suppress(FileNotFoundError), os.scandir(self._directory / day) as found:
-                yield from sorted(
-                    (sized for sized in map(_sized, found) if sized), key=lambda one: one.name.id
-                )
+            with self._scanned(day) as found:
+                sized = [one for one in map(_sized, found) if one is not None and one.name.day == day]
+            yield from sorted(sized, key=lambda one: one.name.id)
 
     def usage(self) -> dict[State, Usage]:
         """What there is in each state: one stat a file, so for once a minute and not for every scrape."""
@@ -253,19 +252,21 @@ class Quarantine:
 
     def _create(self, draft: Name) -> tuple[int, int]:
         """The draft, open for writing, and its directory, which may be tidied away while it is empty."""
-        for attempt in range(_ATTEMPTS):
-            self._make_day(draft.day)
-            day = self._open_day(draft.day)
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+                self._make_day(draft.day)
+                return self._create_in(self._open_day(draft.day), draft)
             except FileNotFoundError:
-                os.close(day)
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise
-            except BaseException:
-                os.close(day)
-                raise
         raise AssertionError("unreachable")
+
+    def _create_in(self, day: int, draft: Name) -> tuple[int, int]:
+        try:
+            return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+        except BaseException:
+            os.close(day)
+            raise
 
     def _make_day(self, day: str) -> None:
         try:
