@@ -29,6 +29,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from bqfilter.errors import QuarantineFailure
@@ -220,7 +221,8 @@ class Quarantine:
     def _names_of(self, day: str) -> list[Name]:
         with self._scanned(day) as found:
             names = [Name.parse(one.name) for one in found]
-        return sorted(name for name in names if name is not None and name.day == day)
+        ours = [name for name in names if name is not None and name.day == day]
+        return sorted(ours, key=attrgetter("id"))
 
     def _beginning_with(self, prefix: str) -> Iterator[Name]:
         """All files but drafts; where the identifier is whole, without a look at the others."""

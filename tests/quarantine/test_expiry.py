@@ -79,7 +79,7 @@ SIZED = st.builds(
 def test_by_its_choice_nothing_is_too_old_or_too_much_but_what_must_stay(
     files: list[Sized], max_age: int, max_size: int
 ) -> None:
-    files.sort(key=lambda one: one.name)
+    files.sort(key=lambda one: one.name.id)
     gone = list(chosen(files, Limits(max_age, max_size), NOW))
     kept = [one for one in files if one not in gone and one.name.state is not State.NEW]
     may_go = [one for one in kept if one.name.state in SETTLED]

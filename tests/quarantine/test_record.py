@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bqfilter.errors import QuarantineFailure
 from bqfilter.mail.envelope import Client
 from bqfilter.mail.fields import Header
-from bqfilter.quarantine.record import Record, ReportSummary, decode, encode, headline
+from bqfilter.quarantine.record import Record, ReportSummary, check, decode, encode, headline
 from tests.doubles.kept import mail, rcpt, record
 
 ID = "20251125-132723-482913-9f3ac41e77b1"
@@ -72,11 +72,11 @@ def altered(**changes: Any) -> bytes:
         pytest.param(b"[" * 100_000, id="nested without end"),
         pytest.param(altered(format=2), id="a format of the future"),
         pytest.param(altered(id="20251125-132723-482913-000000000000"), id="the line of another file"),
-        pytest.param(altered(mail="MAIL FROM:<a>\r\nRCPT TO:<x>"), id="two commands in one"),
-        pytest.param(altered(mail="MAIL FROM:<a>\nRCPT TO:<x>"), id="a bare line feed in a command"),
-        pytest.param(altered(mail="QUIT"), id="another command than MAIL"),
-        pytest.param(altered(rcpt=["MAIL FROM:<a>"]), id="another command than RCPT"),
+        pytest.param(altered(mail=["MAIL FROM:<a>"]), id="half a command"),
+        pytest.param(altered(rcpt=[["RCPT TO:<a>", 1, 2]]), id="a command of numbers"),
         pytest.param(altered(mail=None), id="no text"),
+        pytest.param(altered(reports=[["clamd", "hit", "", "high"]]), id="a score that is no number"),
+        pytest.param(altered(subject="caf").replace(b"caf", b"caf\xe9"), id="bytes that are no ASCII"),
         pytest.param(altered(client=[]), id="no facts"),
         pytest.param(altered(size=-1), id="less than no content"),
         pytest.param(altered(size="70"), id="a size in quotes"),
@@ -86,6 +86,25 @@ def altered(**changes: Any) -> bytes:
 def test_a_line_that_is_not_what_was_written_is_refused(line: bytes) -> None:
     with pytest.raises(QuarantineFailure, match="first line cannot be read"):
         decode(line, ID)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"mail": ["MAIL FROM:<a>\r\nRCPT TO:<x>", "a", ""]}, id="two commands in one"),
+        pytest.param({"mail": ["MAIL FROM:<a>\nRCPT TO:<x>", "a", ""]}, id="a bare line feed"),
+        pytest.param({"mail": ["QUIT", "a", ""]}, id="another command than MAIL"),
+        pytest.param({"rcpt": [["MAIL FROM:<a>", "a", ""]]}, id="another command than RCPT"),
+        pytest.param({"rcpt": [["RCPT TO:<a>", "b", ""]]}, id="another address than in the line"),
+    ],
+)
+def test_a_command_line_that_is_none_is_not_sent(changes: dict[str, Any]) -> None:
+    with pytest.raises(QuarantineFailure, match="line that can be sent"):
+        check(decode(altered(**changes), ID).record)
+
+
+def test_what_a_client_said_may_be_sent() -> None:
+    check(through(record(b"b@example.org", b'"a b"@example.org')))
 
 
 def test_facts_of_other_names_are_left_out() -> None:

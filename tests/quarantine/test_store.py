@@ -22,7 +22,7 @@ from tests.doubles.kept import CONTENT, keep, record
 
 NOW = 1_764_077_243.0
 DAY = "20251125"
-NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+DESCRIPTORS = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -157,19 +157,19 @@ def test_a_failure_anywhere_is_told_and_leaves_nothing_behind(store: Quarantine,
             failed = False
     assert failed is calls.is_over
     assert len(files(store)) == (0 if failed else 1)
-    assert len(os.listdir("/proc/self/fd")) < 200
+    assert len(list(DESCRIPTORS.iterdir())) < 200
 
 
 def test_no_descriptor_is_left_open(store: Quarantine) -> None:
     keep(store)
-    before = os.listdir("/proc/self/fd")
+    before = list(DESCRIPTORS.iterdir())
     for at in range(1, crash_points()):
         with failing(at, OSError(errno.EIO, "x")), pytest.raises(OSError, match="x"):
             Quarantine(store.directory.parent / f"other{at}", lambda: NOW).keep(record(), [CONTENT])
     list(store.entries())
     with store.claim(next(store.names()).id), store.open(next(store.names()).id):
         pass
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(list(DESCRIPTORS.iterdir())) == len(before)
 
 
 def test_content_that_cannot_be_read_leaves_nothing_behind(store: Quarantine) -> None:
