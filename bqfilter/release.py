@@ -28,6 +28,7 @@ from bqfilter.quarantine import State
 from bqfilter.quarantine.claim import Claim
 from bqfilter.quarantine.history import Event, Standing, What, has_it, is_in_doubt, resting_state, standing
 from bqfilter.quarantine.names import SETTLED
+from bqfilter.quarantine.record import check
 from bqfilter.smtp.body import DOT, stuff
 from bqfilter.smtp.commands import Rcpt
 from bqfilter.smtp.replies import Reply
@@ -97,8 +98,11 @@ class Releaser:
             return Outcome(Result.FAILED, str(failure))
 
     def _release(self, claim: Claim, order: Order) -> Outcome:
+        check(claim.stored.record)
         fared = standing(claim.events())
         wanted = _wanted(claim, order)
+        if not wanted:
+            return Outcome(Result.FAILED, "it has no recipients")
         missing = wanted if order.again else tuple(one for one in wanted if not has_it(one.address, fared))
         if not missing:
             _settle(claim, fared)

@@ -29,6 +29,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from bqfilter.errors import QuarantineFailure
@@ -179,10 +180,9 @@ class Quarantine:
     def sizes(self) -> Iterator[Sized]:
         """All files with their sizes, oldest first. Raises OSError."""
         for day in self._days():
-            with contextlib.suppress(FileNotFoundError), os.scandir(self._directory / day) as found:
-                yield from sorted(
-                    (sized for sized in map(_sized, found) if sized), key=lambda one: one.name.id
-                )
+            with self._scanned(day) as found:
+                sized = [one for one in map(_sized, found) if one is not None and one.name.day == day]
+            yield from sorted(sized, key=lambda one: one.name.id)
 
     def usage(self) -> dict[State, Usage]:
         """What there is in each state: one stat a file, so for once a minute and not for every scrape."""
@@ -221,7 +221,8 @@ class Quarantine:
     def _names_of(self, day: str) -> list[Name]:
         with self._scanned(day) as found:
             names = [Name.parse(one.name) for one in found]
-        return sorted(name for name in names if name is not None and name.day == day)
+        ours = [name for name in names if name is not None and name.day == day]
+        return sorted(ours, key=attrgetter("id"))
 
     def _beginning_with(self, prefix: str) -> Iterator[Name]:
         """All files but drafts; where the identifier is whole, without a look at the others."""
@@ -253,19 +254,21 @@ class Quarantine:
 
     def _create(self, draft: Name) -> tuple[int, int]:
         """The draft, open for writing, and its directory, which may be tidied away while it is empty."""
-        for attempt in range(_ATTEMPTS):
-            self._make_day(draft.day)
-            day = self._open_day(draft.day)
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+                self._make_day(draft.day)
+                return self._create_in(self._open_day(draft.day), draft)
             except FileNotFoundError:
-                os.close(day)
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise
-            except BaseException:
-                os.close(day)
-                raise
         raise AssertionError("unreachable")
+
+    def _create_in(self, day: int, draft: Name) -> tuple[int, int]:
+        try:
+            return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+        except BaseException:
+            os.close(day)
+            raise
 
     def _make_day(self, day: str) -> None:
         try:
