@@ -16,8 +16,8 @@ PACKAGE = ROOT / "bqfilter"
 TESTS = ROOT / "tests"
 
 # Modules without a test file of their own, and what tests them instead: processes are tested from outside, by
-# what becomes of messages and signals; documents by what they say; the exceptions decide nothing; the parts of
-# a delivery are tested together, because only the whole keeps promises.
+# what becomes of messages and signals; documents by what they say; the exceptions decide nothing; the parts
+# of a delivery are tested together, because only the whole keeps promises.
 TESTED_ELSEWHERE = {
     "__main__.py": "pool/test_serving.py",
     "errors.py": "net/test_stream.py",

@@ -136,7 +136,8 @@ def _authserv_id(field: Field) -> str:
 
 def _summary(report: Report) -> str:
     """One report in a few words that cannot be mistaken for the field's own."""
-    words = [] if report.score is None else [f"score={report.score:g}"]
+    is_told = report.score is None or report.detail.startswith(f"{report.score:g}/")
+    words = [] if is_told else [f"score={report.score:g}"]
     words += [_UNSAFE.sub("_", report.detail)[:_SHOWN_CHARS]] if report.detail else []
     shown = f" ({' '.join(words)})" if words else ""
     return f"{report.scanner}={report.finding}{shown}"

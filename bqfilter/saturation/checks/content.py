@@ -62,8 +62,8 @@ def mixed_verdicts(chain: Chain) -> Iterator[Finding]:
             yield Finding(
                 f"policies depend on recipients ({', '.join(by_recipient)}), and {client.service} has "
                 "speed_adjust",
-                "Recipients of one message share one reply: where some of their policies reject it and others "
-                "do not, it is answered 250, and what would be rejected goes to the quarantine.",
+                "Recipients of one message share one reply: where some of their policies reject it and "
+                "others do not, it is answered 250, and what would be rejected goes to the quarantine.",
                 "one policy for all recipients, or somebody who looks into the quarantine",
                 is_wrong=False,
             )
