@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bqfilter.ledger import Stage
+from bqfilter.ledger import STAGES, Stage
 from bqfilter.saturation.queues import UNKNOWN, Queue
 from bqfilter.saturation.report import Period, as_text, as_value, duration, verdict
 from bqfilter.saturation.sizing import Measured
@@ -167,13 +167,14 @@ class TestTheValue:
         earlier = snapshot(board, NOW)
         for seconds in (1.0, 3.0):
             board.tallies(0)[0].accept(0.5, is_queued=seconds > 2, is_abandoned=False)
-            board.tallies(0)[0].end(seconds, 0.03, [0.0] * 8)
+            board.tallies(0)[0].end(seconds, 0.03, [0.5 if stage is Stage.DATA else 0.0 for stage in STAGES])
             board.slots[0].begin(NOW, None, is_queued=False)
             board.slots[0].end(NOW + seconds)
+        board.slots[1][Word.MEMORY] = 9_000_000
         found = Measured.parse(as_value(snapshot(board, NOW + 10), [EMPTY], earlier)["measured"])
         assert found == Measured(
             rate=0.2, service_time=2.0, service_cv2=0.25, p_wait=0.5, mean_wait=0.5, busy_peak=None,
-            slot_sessions=(2, 0), window=10.0,
+            slot_sessions=(2, 0), upload_time=0.5, worker_memory=9_000_000, sessions=2, window=10.0,
         )  # fmt: skip
 
     def test_without_sessions_nothing_was_measured(self) -> None:
