@@ -52,6 +52,7 @@ class Source(Enum):
 
     OPTION = "option"
     CONFIGURATION = "configuration"
+    POSTFIX = "master.cf"
     MEASURED = "measured"
     MACHINE = "this machine"
     DEFAULT = "default"

@@ -1,6 +1,7 @@
 """`bqfilterd tune` as its user sees it: the page, its JSON, the exit status."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -38,7 +39,13 @@ smtp inet n - n - - smtpd
 
 @pytest.fixture(autouse=True)
 def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one of Postfix, whatever this machine has."""
     monkeypatch.setattr(module, "DEFAULT_PATH", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path / "postfix"))
+    (tmp_path / "postfix").mkdir()
+    (tmp_path / "postfix" / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
+    os.utime(tmp_path / "postfix" / "main.cf", (1, 1))  # a new one postconf reads twice, two seconds apart
+    (tmp_path / "postfix" / "master.cf").touch()
 
 
 def run(*arguments: str) -> Result:
@@ -270,8 +277,10 @@ class TestALivePool:
 
     def test_stands_behind_what_is_given(self, board: Scoreboard, config: str) -> None:
         self.serve(board, 3600, queued=70)
-        figures = value("--config", config, "--rate=8", "--workers=5")["figures"]
+        found = value("--config", config, "--rate=8", "--workers=5")
+        figures = found["figures"]
         assert (figures["rate"]["value"], figures["workers"]["value"]) == (8, 5)
+        assert found["comparison"]["workers"] == 4  # where it was measured
 
     def test_is_left_alone_where_it_is_not_wanted(
         self, board: Scoreboard, config: str, tmp_path: Path
@@ -310,6 +319,21 @@ class TestALivePool:
         file = tmp_path / "measured.json"
         file.write_text("{}")
         assert run("--config", config, "--measured", str(file), "--live").exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+def test_master_cf_is_read_where_the_configuration_leads_to_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "postfix" / "master.cf").write_text(
+        "mx:smtp inet n - n - 60 smtpd\n  -o smtpd_proxy_filter=127.0.0.1:10025\n"
+        "  -o smtpd_proxy_options=speed_adjust\n127.0.0.2:10027 inet n - n - 30 smtpd\n"
+    )
+    found = value("--config", configuration(tmp_path), "--after-maxproc=40")
+    assert found["figures"]["before_maxproc"] == {"value": 60, "source": "master.cf"}
+    assert found["figures"]["speed_adjust"] == {"value": True, "source": "master.cf"}
+    assert found["figures"]["after_maxproc"] == {"value": 40, "source": "option"}
+    assert "postconf -P mx:smtp/inet/smtpd_proxy_timeout=100s" in found["commands"]
 
 
 def test_what_status_measured_is_what_tune_takes(tmp_path: Path) -> None:
@@ -363,7 +387,7 @@ def test_the_documentation_shows_what_is_printed(
 
 @pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
 def test_postconf_obeys_the_commands(tmp_path: Path) -> None:
-    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n")
+    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
     (tmp_path / "master.cf").write_text(MASTER)
     commands = value(*EXAMPLE, "--session=33s", "--after-maxproc=20")["commands"]
     for command in commands:
