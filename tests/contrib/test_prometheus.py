@@ -37,7 +37,7 @@ def pool(directory: Path) -> Iterator[Daemon]:
     """Two workers between the two services of a Postfix that is there in its files only."""
     port = free_ports("127.0.0.1", ["filter"])["filter"]
     with Sink() as sink:
-        (directory / "main.cf").write_text("compatibility_level = 3.6\n")
+        (directory / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
         (directory / "master.cf").write_text(
             f"smtp inet n - n - {CLIENTS} smtpd\n  -o smtpd_proxy_filter=127.0.0.1:{port}\n"
             f"127.0.0.1:{sink.port} inet n - n - {WORKERS} smtpd\n"
