@@ -177,8 +177,8 @@ class _Load:
             raise OSError(f"answered {line!r}")
 
 
-def measure(offer: Offer, seconds: float) -> dict[str, Any]:
-    """What `tune` says after that load, as its JSON."""
+def measure(offer: Offer, seconds: float) -> list[str]:
+    """The load, as bars, and what tune has to say about it."""
     with tempfile.TemporaryDirectory(prefix="bqfilter-waiting-") as name, _after_filter_server() as upstream:
         directory = Path(name)
         directory.chmod(0o755)
@@ -187,21 +187,24 @@ def measure(offer: Offer, seconds: float) -> dict[str, Any]:
             load.run()
             if load.failures:
                 raise LoadError(f"{len(load.failures)} messages were not taken: {load.failures[0]}")
-            return _tune(directory)
+            return [
+                *_bars(offer, _tune(directory, "--live", "--json")),
+                *_words(_tune(directory, "--live")),
+                "",
+            ]
 
 
-def _tune(directory: Path) -> dict[str, Any]:
-    argv = [sys.executable, "-m", "bqfilter", "tune", "--json", "--live", "--speed-adjust"]
-    argv += ["--config", str(directory / "bqfilterd.toml")]
+def _tune(directory: Path, *options: str) -> str:
+    argv = [sys.executable, "-m", "bqfilter", "tune", "--config", str(directory / "bqfilterd.toml")]
+    argv += ["--speed-adjust", *options]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoadError(f"{' '.join(argv)}: {done.stderr.strip()}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return done.stdout
 
 
-def lines(offer: Offer, found: dict[str, Any]) -> Iterator[str]:
-    """One load: two bars, and what tune makes of them."""
+def _bars(offer: Offer, answer: str) -> Iterator[str]:
+    found = json.loads(answer)
     measured, compared = found["measured"], found["comparison"]
     rate, seconds = measured["rate"], measured["service_time"]
     busy = f"utilisation {rate * seconds / WORKERS:.0%}"
@@ -210,9 +213,12 @@ def lines(offer: Offer, found: dict[str, Any]) -> Iterator[str]:
         p_wait, mean = compared[f"p_wait_{title}"], compared[f"mean_wait_{title}"]
         bar = "#" * round(p_wait * _WIDTH)
         yield f"  {title:<10}{bar:<{_WIDTH}} P(wait) {p_wait:.3f}  mean wait {mean:.3f}s"
-    bursts = f", with --arrival-cv2 {compared['bursts']:.1f} it would" if compared["bursts"] else ""
-    yield f"  tune says: {compared['verdict']}{bursts}"
-    yield ""
+
+
+def _words(answer: str) -> Iterator[str]:
+    """The section in which tune compares."""
+    section = answer.partition("\nMeasured\n")[2].partition("\n\n")[0]
+    yield from section.splitlines()
 
 
 def main() -> int:
@@ -222,7 +228,7 @@ def main() -> int:
     print(f"{WORKERS} workers, sessions of {SERVICE_TIME}s on average, {seconds:.0f}s for each load\n")
     try:
         for offer in OFFERS:
-            print("\n".join(lines(offer, measure(offer, seconds))), flush=True)
+            print("\n".join(measure(offer, seconds)), flush=True)
     except LoadError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
