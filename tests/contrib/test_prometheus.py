@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.contrib.shipped import RULES, alerts, filled_in, queries
 from tests.doubles.programs import eventually, short_directory
 from tests.doubles.sink import Sink
 from tests.pool.daemon import Address, Daemon, serving, settings_for
-from tests.pool.scraper import exporter_port
+from tests.pool.scraper import exporter_port, get
 from tests.postfix.postfix_instance import free_ports
 
 WORKERS = 2
@@ -103,6 +104,15 @@ def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(
             eventually(lambda: not OVERLOAD_ALERTS & prometheus.firing(), "that both clear", limit=60)
             assert [rule for rule in prometheus.rules() if rule["health"] != "ok"] == []
             assert {rule["name"] for rule in prometheus.rules()} >= {alert.name for alert in alerts()}
+
+
+def test_promtool_finds_nothing_in_what_is_scraped(promtool: str, directory: Path) -> None:
+    with pool(directory) as daemon:
+        page = get(daemon)
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=page.text, capture_output=True, text=True, check=False
+    )
+    assert (page.status, done.returncode) == (200, 0), done.stderr
 
 
 def test_hurrying_changes_nothing_but_durations() -> None:
