@@ -258,6 +258,9 @@ def measured(period: Period, later: Snapshot) -> dict[str, Any]:
         "mean_wait": waits.mean,
         "busy_peak": None,
         "slot_sessions": [slot[Word.SESSIONS] for slot in later.slots],
+        "upload_time": period.tallied(STAGE_TIMES[Stage.DATA]).sum / times.count if times.count else None,
+        "worker_memory": max((slot[Word.MEMORY] for slot in later.slots), default=0) or None,
+        "sessions": times.count,
         "window": period.seconds,
     }
 
