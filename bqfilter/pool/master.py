@@ -7,8 +7,8 @@
 The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
 SIGKILL, the workers notice by the pipe that it held, finish and leave.
 
-Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names.
-Addresses in the configuration need none.
+Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names,
+and loads filters of the site's own for trial. Addresses in the configuration need no resolver.
 """
 
 import gc
@@ -31,6 +31,7 @@ from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
 from bqfilter.pool.exporter import Exporter
+from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
@@ -77,6 +78,7 @@ class Master:
         refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
         self._hostname = hostname_of(settings)
         self._scanners = make_scanners(settings, self._hostname)
+        rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
         self._assign_places()
         self._watch = Watch(self._scoreboard, settings, self._log)
@@ -294,6 +296,7 @@ class Master:
             refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = open_log(settings.log.target, settings.log.format)
             scanners = make_scanners(settings, hostname_of(settings))
+            rehearse(scanners, self._identity)
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
             self._watch.count(MasterWord.FAILED_RELOADS)
