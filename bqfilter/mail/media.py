@@ -13,10 +13,11 @@ costs.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from email.header import decode_header
+from encodings.aliases import aliases
 from urllib.parse import unquote_to_bytes
 
 from bqfilter.mail.fields import Header
+from bqfilter.mail.transfer import Base64, Decoder, QuotedPrintable
 
 TEXT = "text/plain"
 _MAX_BOUNDARY_BYTES = 2048  # what Postfix compares (mime_boundary_length_limit), far above the 70 of RFC 2046
@@ -27,7 +28,8 @@ _MAX_SECTIONS = 1000  # of one parameter, RFC 2231 section 3
 _QUOTED_AWARE = re.compile(
     rb"""([^\s;="]++)(?:\s*+=\s*+((?:"(?:[^"\\]|\\.)*+(?:"|\\?\Z))?+[^;]*+))?+""", re.DOTALL
 )
-_QUOTE_BLIND = re.compile(rb"""([^\s;="]++)(?:\s*+=\s*+([^;]*+))?+""")
+# The same for readers that look for semicolons alone; a parameter may also follow without one.
+_QUOTE_BLIND = re.compile(rb"""([^\s;="]++)(?:\s*+=\s*+((?:[^;\s]|\s(?![^\s;="]{1,64}+\s*+=))*+))?+""")
 _SECTION = re.compile(rb"([^*]++)(?:\*(\d{1,6}+))?+(\*?)")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -35,7 +37,24 @@ _COMMENT = re.compile(rb"\([^()]*+\)")
 _TYPE = re.compile(rb"[^\s;()\"',/]++\s*+(?:/\s*+[^\s;()\"',]*+)?+")
 _ENCODING = re.compile(rb"[A-Za-z0-9-]++")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_ENCODED_WORD = re.compile(r"=\?[^?\s]{1,80}\?[BbQq]\?[^?]*\?=")
+_ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,80})(?:\*[^?\s]{0,80})?\?([BbQq])\?([^?]*+)\?=")
+_SEPARATOR = re.compile("[^a-z0-9]+")
+# Python calls more things encodings than text has, one of which takes quadratic time; and it remembers for
+# ever every name that it was asked for in vain.
+_NO_CHARSETS = (
+    "base64_codec bz2_codec hex_codec idna mbcs oem punycode quopri_codec raw_unicode_escape rot_13 tactis "
+    "undefined unicode_escape uu_codec zlib_codec"
+)
+_CHARSETS = frozenset(
+    name for pair in aliases.items() if pair[1] not in _NO_CHARSETS.split() for name in pair
+) | {
+    "utf_8_sig",
+    "cp874",
+    "cp720",
+    "koi8_t",
+    "koi8_u",
+    "cp1006",
+}
 _DISPOSITIONS = (b"Content-Type", b"Content-Disposition")
 _NAMES = (b"filename", b"name")
 _ALIASES = {
@@ -208,22 +227,35 @@ def _joined(sections: list[tuple[int, bool, bytes]]) -> str:
 
 def _with_encoded_words(text: str) -> str:
     """Encoded words have no place in a parameter (RFC 2047 section 5); programs write them there anyway."""
-    if "=?" not in text or not _ENCODED_WORD.search(text):
+    if "=?" not in text:
         return text
-    try:
-        words = decode_header(_ENCODED_WORD.sub(lambda word: f" {word[0]} ", text))
-    except ValueError:  # broken base64: it is shown as it stands
-        return text
-    return "".join(_decoded(one, charset or "") if isinstance(one, bytes) else one for one, charset in words)
+    parts: list[str] = []
+    at, raw, charset = 0, bytearray(), ""
+    for word in _ENCODED_WORD.finditer(text):
+        between = text[at : word.start()]
+        if between.strip() or word[1].lower() != charset:  # else the same text goes on (section 6.2)
+            parts.append(_decoded(bytes(raw), charset))
+            raw.clear()
+        if between.strip():
+            parts.append(between)
+        at, charset = word.end(), word[1].lower()
+        raw += _word(word[2], word[3].encode("utf-8"))
+    return "".join([*parts, _decoded(bytes(raw), charset), text[at:]])
+
+
+def _word(encoding: str, text: bytes) -> bytes:
+    coder: Decoder = Base64() if encoding in "Bb" else QuotedPrintable()
+    text = text if encoding in "Bb" else text.replace(b"_", b" ")
+    return coder.feed(text) + coder.finish()
 
 
 def _decoded(raw: bytes, charset: str) -> str:
     """`raw` in its charset, or else as UTF-8, or else as any bytes are text."""
     for one in (charset, "utf-8"):
         try:
-            if one:
+            if _SEPARATOR.sub("_", one.lower()) in _CHARSETS:
                 return raw.decode(one)
-        except (LookupError, ValueError):  # unknown, or not what it says
+        except (LookupError, ValueError):  # not what it says
             continue
     return raw.decode("latin-1")
 

@@ -21,6 +21,8 @@ Where readers of mail disagree, the reading that shows more is taken:
 * A line that only begins with a boundary is data. Some readers take it for a delimiter: what looks like a
   header behind it is given besides, as a part without data.
 * Within what claims to be quoted-printable, headers are read decoded as well.
+* A message or multipart that claims to be base64 is read as if it were not. Where it is, no part is found in
+  it and all of it is data of its own, which whoever wants to know can decode.
 
 Data is not decoded here: see `transfer`.
 """
@@ -141,6 +143,7 @@ class _Open:
     wants_boundary: bool = False  # a multipart that does not say what delimits its parts
     default: str = TEXT  # type of the parts in it
     is_printable: bool = False  # it, or something around it, claims to be quoted-printable
+    is_base64: bool = False
     is_closed: bool = field(default=False)  # its closing delimiter has come
 
 
@@ -191,7 +194,8 @@ class _Walk:
         yield PartBegin(depth, header, media)
         self._part_count += 1
         self._header_bytes += len(header.raw) if depth else 0  # the message's own has its own limit
-        part = _Open(depth, is_printable=self._is_printable or "quoted-printable" in media.encodings)
+        is_printable = self._is_printable or "quoted-printable" in media.encodings
+        part = _Open(depth, is_printable=is_printable, is_base64="base64" in media.encodings)
         if media.is_multipart or media.is_message:
             if depth >= self._limits.depth:
                 yield from self._excess(Limit.DEPTH)
@@ -248,6 +252,8 @@ class _Walk:
 
     def _read_header(self) -> Iterator[Event]:
         self._header_is_next = False
+        if self._open[-1].is_base64 and not _FIELD_START.match(self._source.line(_LINE_BYTES)):
+            return
         default = self._open[-1].default
         block = yield from self._header_block()
         yield from self._has_room(len(block))
