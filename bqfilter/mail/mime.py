@@ -45,6 +45,7 @@ _LINE_BYTES = 4096  # what is looked at of a line that may be a delimiter; bound
 _FIELD_OR_LINE = re.compile(rb"([!-9;-~]++[ \t]*+:[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+)|[^\n]*+\n|[^\n]++\Z")
 _FIELD_START = re.compile(rb"[!-9;-~]{1,200}[ \t]{0,80}:")
 _MESSAGE = "message/rfc822"
+_BLANKS = b" \t\r\n"
 
 
 class Limit(StrEnum):
@@ -151,6 +152,7 @@ class _Delimiter(StrEnum):
     NONE = "none"
     NEXT = "next"
     CLOSE = "close"
+    EITHER = "either"  # only the end of its line tells
     LOOKALIKE = "lookalike"
 
 
@@ -331,7 +333,9 @@ class _Walk:
         if self._is_flat:
             self._find_starts()
             return
-        self._source.skip_line()
+        line_end = self._source.skip_line()
+        if kind is _Delimiter.EITHER:
+            kind = _Delimiter.CLOSE if line_end.rstrip(_BLANKS).endswith(b"--") else _Delimiter.NEXT
         self._held = b""
         yield from self._end(part.depth + 1)
         part.is_closed = kind is _Delimiter.CLOSE
@@ -355,7 +359,7 @@ class _Walk:
     def _adopts(self, line: bytes) -> bool:
         """A multipart that lacks a boundary takes this line's."""
         part = self._open[-1]
-        text = line[2:].rstrip(b" \t\r\n")
+        text = line[2:].rstrip(_BLANKS)
         if not part.wants_boundary or not text or len(line) >= _LINE_BYTES:
             return False
         part.wants_boundary = False
@@ -381,14 +385,14 @@ class _Walk:
         yield PartEnd(depth)
 
 
-_REAL = frozenset({_Delimiter.NEXT, _Delimiter.CLOSE})
+_REAL = frozenset({_Delimiter.NEXT, _Delimiter.CLOSE, _Delimiter.EITHER})
 
 
 def _kind_by(rest: bytes, boundary: Boundary) -> _Delimiter:
     """What a line is, by what stands in it behind a boundary."""
-    rest = rest.rstrip(b" \t\r\n")
     if boundary.is_cut:
-        return _Delimiter.CLOSE if rest.endswith(b"--") else _Delimiter.NEXT
+        return _Delimiter.EITHER
+    rest = rest.rstrip(_BLANKS)
     if rest in (b"", b"--"):
         return _Delimiter.CLOSE if rest else _Delimiter.NEXT
     return _Delimiter.LOOKALIKE
@@ -450,12 +454,15 @@ class _Source:
             self._at += count
             self.at_line_start = self._bytes.endswith(b"\r\n", 0, self._at)
 
-    def skip_line(self) -> None:
-        """Take the rest of this line."""
+    def skip_line(self) -> bytes:
+        """Take the rest of this line; gives the end of it."""
+        end = b""
         while line := self.line(_PIECE_BYTES):
             self.skip(len(line))
+            end = (end + line)[-_LINE_BYTES:]
             if self.at_line_start:
                 break
+        return end
 
     def _run_end(self, starts: tuple[bytes, ...], longest: int) -> int:
         """Where the run ends that `until` gives: in front of a hit, or where no line end is cut."""

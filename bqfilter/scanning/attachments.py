@@ -15,6 +15,7 @@ read, and of archives only zip is opened.
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -227,8 +228,13 @@ class _Search:
     # entries of archives
 
     def _entries(self, archive: _Inner, within: str) -> Generator[_Inner, None, None]:
+        room = archive.file.seek(0, os.SEEK_END)
         for entry in zip_headers.entries(archive.file):
             self.in_time()
+            room -= entry.header_bytes
+            if room < 0:  # reading the same bytes over and over would take for ever
+                self.excess("an archive whose headers overlap")
+                return
             self._entry_counts[entry.data_at is None] += 1
             if max(self._entry_counts) > self.rules.settings.max_archive_entries:
                 self.excess("too many names in archives")

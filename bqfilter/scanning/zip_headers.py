@@ -42,6 +42,7 @@ class Entry:
     is_encrypted: bool
     data_at: int | None
     at: int = 0  # where the header is
+    header_bytes: int = 0  # how long it is
 
     @property
     def is_readable(self) -> bool:
@@ -127,7 +128,14 @@ def _entry(file: IO[bytes], at: int) -> Entry | None:
     names = tuple(dict.fromkeys([*_readings(name, flags), *_unicode_paths(extra)]))
     is_plausible = version & 0xFF <= _HIGHEST_VERSION and method in _METHODS and len(name) == name_bytes > 0
     is_encrypted = bool(flags & _IS_ENCRYPTED) and is_plausible  # four bytes may also be there by chance
-    return Entry(names, method, is_encrypted, names_at + name_bytes + extra_bytes if is_local else None, at)
+    return Entry(
+        names,
+        method,
+        is_encrypted,
+        names_at + name_bytes + extra_bytes if is_local else None,
+        at,
+        form.size + len(raw),
+    )
 
 
 def _readings(name: bytes, flags: int) -> Iterator[str]:
