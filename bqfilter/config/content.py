@@ -308,7 +308,9 @@ class AttachmentSettings(ScannerSettings):
     max_unpacked: int = field(
         default=64 * MIB,
         metadata=about(
-            Size(0, 4 * GIB), "How much may be unpacked from archives within archives, all together."
+            Size(0, 4 * GIB),
+            "How much may be unpacked from archives within archives, and decoded from attached messages "
+            "that are encoded as a whole, all together.",
         ),
     )
     on_hit: Response = _on_hit(REJECT)

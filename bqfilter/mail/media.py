@@ -21,7 +21,6 @@ from bqfilter.mail.transfer import Base64, Decoder, QuotedPrintable
 
 TEXT = "text/plain"
 _MAX_BOUNDARY_BYTES = 2048  # what Postfix compares (mime_boundary_length_limit), far above the 70 of RFC 2046
-_MAX_SECTIONS = 1000  # of one parameter, RFC 2231 section 3
 
 # One parameter, or a word that is none. Every branch takes what it has looked at, so nothing is read twice
 # but blanks. A quoted string may lack its end; what follows it up to the semicolon belongs to the value too.
@@ -30,7 +29,7 @@ _QUOTED_AWARE = re.compile(
 )
 # The same for readers that look for semicolons alone; a parameter may also follow without one.
 _QUOTE_BLIND = re.compile(rb"""([^\s;="]++)(?:\s*+=\s*+((?:[^;\s]|\s(?![^\s;="]{1,64}+\s*+=))*+))?+""")
-_SECTION = re.compile(rb"([^*]++)(?:\*(\d{1,6}+))?+(\*?)")
+_SECTION = re.compile(rb"([^*]++)(?:\*(\d{1,18}+))?+(\*?)")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT = re.compile(rb"\([^()]*+\)")
@@ -168,7 +167,7 @@ def _names(value: bytes) -> Iterator[str]:
                 continue
             if match[2] is None and not match[3]:
                 yield from _plain_names(one)
-            elif len(sections[match[1]]) < _MAX_SECTIONS:
+            else:
                 sections[match[1]].append((int(match[2] or 0), bool(match[3]), one))
         for found in sections.values():
             yield from _sectioned_names(found)
@@ -204,14 +203,21 @@ def _plain(value: bytes) -> bytes:
 
 
 def _sectioned_names(sections: list[tuple[int, bool, bytes]]) -> Iterator[str]:
-    """RFC 2231: sections in order of their numbers; up to the first gap; and in the order of the header."""
+    """RFC 2231: in order of numbers; up to a gap, the first or the last of each number; as they stand."""
     if not sections:
         return
+    last = {one[0]: one for one in sections}
+    first = {one[0]: one for one in reversed(sections)}
     ordered = sorted(sections, key=lambda one: one[0])
-    unbroken = [one for place, one in enumerate(ordered) if one[0] == place]
-    for reading in (ordered, unbroken, sections):
-        if reading:
-            yield _joined(reading)
+    for reading in (ordered, list(_unbroken(first)), list(_unbroken(last)), sections):
+        yield _joined(reading)
+
+
+def _unbroken(sections: dict[int, tuple[int, bool, bytes]]) -> Iterator[tuple[int, bool, bytes]]:
+    number = 0
+    while number in sections:
+        yield sections[number]
+        number += 1
 
 
 def _joined(sections: list[tuple[int, bool, bytes]]) -> str:

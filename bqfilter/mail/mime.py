@@ -175,7 +175,7 @@ class _Walk:
     def events(self) -> Iterator[Event]:
         if self._message.header_is_too_large:
             yield from self._excess(Limit.HEADER)
-        yield from self._begin(self._message.header, TEXT)
+        yield from self._begin(self._message.header, TEXT, self._message.header.raw)
         while True:
             if self._header_is_next:
                 yield from self._read_header()
@@ -190,9 +190,9 @@ class _Walk:
 
     # beginning and ending parts
 
-    def _begin(self, header: Header, default: str) -> Iterator[Event]:
+    def _begin(self, header: Header, default: str, block: bytes) -> Iterator[Event]:
         depth = len(self._open)
-        media = self._media(header, default)
+        media = self._media(header, default, block)
         yield PartBegin(depth, header, media)
         self._part_count += 1
         self._header_bytes += len(header.raw) if depth else 0  # the message's own has its own limit
@@ -230,10 +230,11 @@ class _Walk:
     def _is_printable(self) -> bool:
         return bool(self._open) and self._open[-1].is_printable
 
-    def _media(self, header: Header, default: str) -> Media:
-        if not self._is_printable or b"=" not in header.raw:
+    def _media(self, header: Header, default: str, block: bytes) -> Media:
+        """What a header says that was made of the lines in `block`."""
+        if not self._is_printable or b"=" not in block:
             return media_of(header, default)
-        lines = re.sub(rb"\r?\n|\r", b"\r\n", quopri.decodestring(header.raw))
+        lines = re.sub(rb"\r?\n|\r", b"\r\n", quopri.decodestring(block))
         return media_of_readings([header, Header(_fields_of(lines))], default)
 
     def _excess(self, what: Limit) -> Iterator[Event]:
@@ -267,7 +268,7 @@ class _Walk:
         fields = block if strict_end == len(block) else _fields_of(block)
         if strict_end < len(block):
             yield from self._other_reading(block, strict_end, default)
-        yield from self._begin(Header(fields), default)
+        yield from self._begin(Header(fields), default, block)
 
     def _header_block(self) -> Generator[Event, None, bytes]:
         """The lines up to the empty one, a delimiter, or the limit."""
@@ -294,7 +295,7 @@ class _Walk:
         depth = len(self._open)
         header = Header(block[:at])
         self._part_count += 1
-        yield PartBegin(depth, header, self._media(header, default))
+        yield PartBegin(depth, header, self._media(header, default, header.raw))
         yield PartData(block[at:])
         yield PartEnd(depth)
 
@@ -381,7 +382,7 @@ class _Walk:
         depth = len(self._open)
         self._part_count += 1
         self._header_bytes += len(fields)
-        yield PartBegin(depth, Header(fields), self._media(Header(fields), TEXT))
+        yield PartBegin(depth, Header(fields), self._media(Header(fields), TEXT, fields))
         yield PartEnd(depth)
 
 

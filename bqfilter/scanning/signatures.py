@@ -13,14 +13,20 @@ JAR = "application/java-archive"
 
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """`magic` stands at `at`; with `within` it may begin anywhere up to there."""
+    """`magic` stands at `at`; with `within` it may begin anywhere up to there.
+
+    A short one could begin a text as well: with `nul_within` it needs a NUL up to there.
+    """
 
     magic: bytes
     types: tuple[str, ...]
     at: int = 0
     within: int = 0
+    nul_within: int = 0
 
     def fits(self, head: bytes) -> bool:
+        if self.nul_within and head.find(b"\0", 0, self.nul_within) < 0:
+            return False
         if self.within:
             return head.find(self.magic, 0, self.within) >= 0
         return head.startswith(self.magic, self.at)
@@ -34,7 +40,7 @@ _RAR = ("application/x-rar", "application/vnd.rar", "application/x-rar-compresse
 _CAB = ("application/vnd.ms-cab-compressed", "application/x-cab")
 
 _SIGNATURES = (
-    _Signature(b"MZ", _DOS),
+    _Signature(b"MZ", _DOS, nul_within=64),  # at the latest in the place of the new header, at 0x3c
     _Signature(b"\x7fELF", _ELF),
     _Signature(b"\xfe\xed\xfa\xce", _MACH),
     _Signature(b"\xfe\xed\xfa\xcf", _MACH),
@@ -51,7 +57,8 @@ _SIGNATURES = (
     _Signature(b"Rar!\x1a\x07", _RAR),
     _Signature(b"7z\xbc\xaf\x27\x1c", ("application/x-7z-compressed",)),
     _Signature(b"\x1f\x8b", ("application/gzip", "application/x-gzip")),
-    _Signature(b"BZh", ("application/x-bzip2",)),
+    _Signature(b"1AY&SY", ("application/x-bzip2",), at=4),
+    _Signature(b"\x17\x72\x45\x38\x50\x90", ("application/x-bzip2",), at=4),  # of nothing
     _Signature(b"\xfd7zXZ\x00", ("application/x-xz",)),
     _Signature(b"ustar", ("application/x-tar",), at=257),
     _Signature(b"**ACE**", ("application/x-ace-compressed", "application/x-ace"), at=7),

@@ -212,7 +212,7 @@ def lines(content: bytes) -> list[str]:
             b"Content-Transfer-Encoding: quoted-printable\r\n"
             + MIXED
             + b"--b\r\nContent-Type=3A text/html\r\n\r\nHi",
-            ["0 multipart/mixed ''", "1 text/plain 'Content-Type=3A text/html\\r\\n'", "1 text/plain 'Hi'"],
+            ["0 multipart/mixed ''", "1 text/plain 'Content-Type=3A text/html\\r\\n'", "1 text/html 'Hi'"],
             id="a multipart in quoted-printable, with a header that is no field as it stands",
         ),
     ],
