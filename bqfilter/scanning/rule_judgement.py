@@ -50,11 +50,11 @@ class Place:
 
 
 class Judgement:
-    """One message; `template` and the name of the scanner are for replies."""
+    """One message; `template` is what replies are made with, together with the names of scanner and session."""
 
-    def __init__(self, template: ReplyTemplate, scanner: str) -> None:
+    def __init__(self, template: ReplyTemplate, scanner: str, session_id: str) -> None:
         self._template = template
-        self._scanner = scanner
+        self._names = {"scanner": scanner, "id": session_id}
         self._hits: dict[Verb, str] = {}
         self._reply: Reply | None = None
         self._recipient: bytes | None = None
@@ -105,7 +105,7 @@ class Judgement:
         has_template = self._template.code // 100 == code // 100
         text = text or _WORDS[verb]
         if has_template and not status:
-            return self._template.render(detail=_line(text), scanner=self._scanner)
+            return self._template.render(detail=_line(text), **self._names)
         words = _ascii(b"%b %b" % (status or usual_status, text))
         return Reply(self._template.code if has_template else code, (words,))
 

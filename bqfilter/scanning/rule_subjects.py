@@ -34,7 +34,7 @@ def field_subject(field: Field, decodes: bool) -> Subject:
     """A header field; blanks in front of the colon are left out (as mime_state.c does)."""
     name, _, rest = field.raw.removesuffix(b"\r\n").partition(b":")
     raw = b"%b:%b" % (name.rstrip(b" \t"), rest.replace(b"\r\n", b"\n"))
-    return _with_decoded(raw, decode_words(raw) if decodes else raw)
+    return _with_decoded(raw, decode_words(raw)) if decodes else Subject(raw)
 
 
 def address_subject(address: bytes) -> Subject:
@@ -54,11 +54,6 @@ class PartLines:
         self._raw = _Lines()
         self._decoded = [_DecodedLines(decoder(one), part.charset) for one in encodings]
 
-    @property
-    def is_over(self) -> bool:
-        """The limit is reached."""
-        return 0 < self._limit <= self._seen_bytes
-
     def more(self, data: bytes) -> Iterator[Subject]:
         """The lines that `data` ends."""
         data = self._within_limit(data)
@@ -68,9 +63,13 @@ class PartLines:
         for lines in self._decoded:
             yield from lines.more(data)
 
-    def last(self) -> Iterator[Subject]:
-        """A last line without its end."""
+    def interrupted(self) -> Iterator[Subject]:
+        """A part within this one comes next. The line in front of it ends there, without a line end."""
         yield from map(self._subject, self._raw.last())
+
+    def last(self) -> Iterator[Subject]:
+        """Nothing comes any more."""
+        yield from self.interrupted()
         for lines in self._decoded:
             yield from lines.last()
 
@@ -129,4 +128,5 @@ def _pieces(line: bytes) -> Iterator[bytes]:
 
 
 def _with_decoded(raw: bytes, decoded: bytes) -> Subject:
-    return Subject(raw, decoded if decoded != raw else None)
+    """The same bytes are another text where characters are not bytes: letter case is an example."""
+    return Subject(raw, None if decoded == raw and raw.isascii() else decoded)

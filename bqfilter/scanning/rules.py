@@ -84,7 +84,7 @@ class Rules:
         return f"{count} rule{'s' * (count != 1)} in {len(tables)} table{'s' * (len(tables) != 1)}"
 
     def scan(self, message: Message, envelope: Envelope, deadline: Deadline) -> Report:
-        judgement = Judgement(self._settings.reply, self._settings.name)
+        judgement = Judgement(self._settings.reply, self._settings.name, envelope.session_id)
         for lookup in self._lookups(message, envelope, deadline, judgement):
             _check_time(deadline)
             applied = self._find(lookup)
@@ -125,6 +125,7 @@ class Rules:
             _check_time(deadline)  # there may be gigabytes behind the limit, without one text to look up
             match event:
                 case PartBegin():
+                    yield from self._of_lines(parts[-1].interrupted() if parts else iter(()))
                     parts.append(PartLines(event, self._settings.body_limit, self._settings.decode))
                     yield from self._of_part_header(event)
                 case PartData(data):
@@ -132,7 +133,7 @@ class Rules:
                 case PartEnd():
                     yield from self._of_lines(parts.pop().last())
                 case Excess(what):
-                    judgement.remark(f"not all of it looked at, too much {what}")
+                    judgement.remark(f"not looked at beyond the limit on {what}")
                 case _:
                     assert_never(event)
 

@@ -20,7 +20,7 @@ def applied(words: str, *groups: bytes, line: int = 7) -> Applied:
 
 
 def judged(*rules: Applied, template: ReplyTemplate = TEMPLATE) -> Report:
-    judgement = Judgement(template, "rules")
+    judgement = Judgement(template, "rules", "7f3a")
     for field, one in enumerate(rules):
         judgement.apply(one, Place(b"Subject: a\n b", field))
     return judgement.report()
@@ -54,6 +54,12 @@ def test_refusals_have_the_words_of_the_rule(words: str, response: Response, rep
     report = judged(applied(words))
 
     assert (report.finding, report.response, str(report.reply)) == (Finding.HIT, response, reply)
+
+
+def test_a_reply_can_name_the_session() -> None:
+    template = ReplyTemplate.parse("550 5.7.1 {id}: {detail}")
+
+    assert str(judged(applied("REJECT x"), template=template).reply) == "550 5.7.1 7f3a: x"
 
 
 def test_a_template_for_later_is_for_deferred_messages() -> None:
@@ -174,7 +180,7 @@ def test_remarks_stand_behind_what_decides() -> None:
     + [(words, False) for words in ("HOLD", "WARN", "IGNORE", "DUNNO", "BCC a@b.c", "REDIRECT a@b.c")],
 )
 def test_some_actions_end_the_search(words: str, is_final: bool) -> None:
-    judgement = Judgement(TEMPLATE, "rules")
+    judgement = Judgement(TEMPLATE, "rules", "7f3a")
     judgement.apply(applied(words), Place(b""))
 
     assert judgement.is_final is is_final

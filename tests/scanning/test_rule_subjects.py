@@ -29,7 +29,7 @@ def field(raw: bytes, decodes: bool = True) -> Subject:
         pytest.param(b"X \t: a\r\n", Subject(b"X: a"), id="blanks in front of the colon"),
         pytest.param(b"X: =?utf-8?q?=61?=\r\n", Subject(b"X: =?utf-8?q?=61?=", b"X: a"), id="encoded word"),
         pytest.param(b"X: \xe4\r\n", Subject(b"X: \xe4", "X: ä".encode()), id="bare Latin 1"),
-        pytest.param("X: ä\r\n".encode(), Subject("X: ä".encode()), id="bare UTF-8"),
+        pytest.param("X: ä\r\n".encode(), Subject("X: ä".encode(), "X: ä".encode()), id="bare UTF-8"),
     ],
 )
 def test_a_field_is_one_text_with_lf_between_its_lines(raw: bytes, subject: Subject) -> None:
@@ -133,6 +133,12 @@ def test_the_limit_counts_encoded_bytes() -> None:
     found = lines(BASE64, b"YWJj\r\n" * 10, limit=12)
 
     assert b"".join(one.decoded or b"" for one in found) == b"abc" * 2
+
+
+def test_a_line_in_front_of_a_part_within_ends_there() -> None:
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True)
+
+    assert [*part.more(b"a\r\nb"), *part.interrupted(), *part.more(b"c\r\n")] == raw(b"a", b"b", b"c")
 
 
 def test_a_line_without_end_is_looked_at_in_pieces_and_not_kept() -> None:
