@@ -50,7 +50,7 @@ class Place:
 
 
 class Judgement:
-    """One message; `template` is what replies are made with, together with the names of scanner and session."""
+    """One message; `template` and the names of scanner and session are what replies are made of."""
 
     def __init__(self, template: ReplyTemplate, scanner: str, session_id: str) -> None:
         self._template = template

@@ -105,8 +105,9 @@ class Rules:
         for lookup in _of_envelope(envelope):
             if self._tables[lookup.key]:
                 yield lookup
-        yield from self._of_header(message.header)
-        if self._tables["mime_header_checks"] or self._tables["body_checks"]:
+        if self._tables["header_checks"] or self._tables["mime_header_checks"]:
+            yield from self._of_header(message.header)
+        if self._tables["body_checks"] or self._tables["mime_header_checks"]:
             yield from self._of_body(walk(message), deadline, judgement)
 
     def _of_header(self, header: Header) -> Iterator[_Lookup]:
