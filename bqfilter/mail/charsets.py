@@ -11,6 +11,7 @@ quadratic time (punycode, idna).
 import codecs
 import re
 from encodings.aliases import aliases
+from functools import lru_cache
 
 _NAMES = (
     "ascii utf_8 utf_7 utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le latin_1 iso8859_2 iso8859_3 "
@@ -35,6 +36,7 @@ _CODECS = {_plain(alias): codec for alias, codec in aliases.items() if codec in 
 _CODECS |= {_plain(codec): codec for codec in _KNOWN}
 
 
+@lru_cache(maxsize=256)
 def codec_of(charset: str) -> str:
     """Python's name for what reads this charset."""
     codec = _CODECS.get(_plain(charset[:64]), _UNKNOWN)
@@ -43,7 +45,10 @@ def codec_of(charset: str) -> str:
 
 def to_utf8(raw: bytes, charset: str) -> bytes:
     """All of a text."""
-    return ToUtf8(charset).last(raw)
+    codec = codec_of(charset)
+    if codec in _WITHOUT_MARK:
+        return ToUtf8(charset).last(raw)
+    return raw.decode(codec, "replace").encode("utf-8", "replace")  # the same, and several times faster
 
 
 class ToUtf8:

@@ -16,17 +16,21 @@ from bqfilter.mail.charsets import to_utf8
 # charset, language (RFC 2231 section 5), encoding. What is in braces bounds what a hostile header costs.
 _OPENING = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,40})?\?([BbQq])\?")
 _CLOSING = b"?="
+
+# Postfix keeps no more of a field (header_size_limit). A field of megabytes can hold so many encoded words
+# that to decode them takes seconds, in which nobody looks at the clock.
+MAX_BYTES = 102400
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _NOT_BASE64 = bytes(code for code in range(256) if code not in _BASE64)
 
 
-def decode_words(text: bytes) -> bytes:
-    """`text` unfolded, with all its encoded words decoded, as UTF-8."""
+def decode_words(text: bytes, limit: int = MAX_BYTES) -> bytes:
+    """`text` unfolded, with the encoded words decoded that begin in its first `limit` bytes, as UTF-8."""
     text = _FOLD.sub(b"", text)
     if b"=?" not in text:
         return _plain_text(text)
-    return b"".join(_decoded(list(_runs(text))))
+    return b"".join(_decoded(list(_runs(text, limit))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,14 @@ class _Run:
     charset: str | None = None
 
 
-def _runs(text: bytes) -> Iterator[_Run]:
+def _runs(text: bytes, limit: int) -> Iterator[_Run]:
     at = 0
-    openings = list(_OPENING.finditer(text))
+    openings = list(_OPENING.finditer(text, 0, limit))
     for place, opening in enumerate(openings):
         if opening.start() < at:
             continue
-        limit = openings[place + 1].start() if place + 1 < len(openings) else len(text)
-        end = text.find(_CLOSING, opening.end(), limit + 1)
+        upto = openings[place + 1].start() + 1 if place + 1 < len(openings) else len(text)
+        end = text.find(_CLOSING, opening.end(), upto)
         if end < 0:
             continue  # no end, or another one begins before it: this one is plain text
         yield _Run(text[at : opening.start()])

@@ -24,6 +24,9 @@ from bqfilter.smtp.replies import Reply
 _MAX_REMARKS = 10  # a rule can apply to thousands of lines of a message, whose log line is one
 _MAX_TEXT_CHARS = 200
 _MAX_EXCERPT_BYTES = 60
+_MAX_FIELD_BYTES = (
+    10_000  # of a field that is made: a group can hold megabytes, and to encode them takes long
+)
 _MAX_REPLY_BYTES = 400  # as much as a template of a reply may have
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 _DISCARD = Response(Action.DISCARD)
@@ -118,7 +121,7 @@ class Judgement:
         field = FIELD.fullmatch(text)
         if field is None:
             return " (not done: no header field)"
-        made = make_field(field[1], field[2])
+        made = make_field(field[1], field[2][:_MAX_FIELD_BYTES])
         self._edits.append(Insert(place.field, made) if verb is Verb.PREPEND else Replace(place.field, made))
         return ""
 
@@ -137,7 +140,7 @@ class Judgement:
 
 def _remark(applied: Applied, text: bytes, place: Place) -> str:
     """Which rule, what it says, and about what if it says nothing."""
-    about = text or place.text[:_MAX_EXCERPT_BYTES]
+    about = text[: 4 * _MAX_TEXT_CHARS] or place.text[:_MAX_EXCERPT_BYTES]
     return f"{applied.place} {applied.action.verb} {_line(about)[:_MAX_TEXT_CHARS]}".rstrip()
 
 

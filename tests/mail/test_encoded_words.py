@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.mail import encoded_words
-from bqfilter.mail.encoded_words import decode_words
+from bqfilter.mail.encoded_words import MAX_BYTES, decode_words
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,16 @@ def test_a_long_base64_word_is_read_whole() -> None:
     text = b"x" * 10000
 
     assert decode_words(b"=?utf-8?b?" + b64encode(text) + b"?=") == text
+
+
+def test_of_megabytes_the_beginning_is_decoded_and_the_rest_is_kept() -> None:
+    word = b"=?utf-8?q?a?=x"
+    text = decode_words(word * 200000 + b"end")
+    count = MAX_BYTES // len(word)
+
+    assert text.startswith(b"ax" * count)
+    assert text.endswith(word * (200000 - count - 1) + b"end")
+
+
+def test_a_word_that_begins_within_the_limit_is_decoded_whole() -> None:
+    assert decode_words(b"x" * 10 + b"=?utf-8?q?a?= =?utf-8?q?b?=", 24) == b"x" * 10 + b"a =?utf-8?q?b?="

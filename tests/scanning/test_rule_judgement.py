@@ -148,6 +148,13 @@ def test_what_a_sender_wrote_cannot_end_a_field(value: bytes) -> None:
     assert edit.text.count(b"\n") == 1 + edit.text.count(b"\r\n ")
 
 
+def test_a_field_is_no_longer_than_a_field_should_be() -> None:
+    (edit,) = judged(applied("REPLACE X-A: $1", b"a" * 5_000_000)).changes.edits
+
+    assert isinstance(edit, Replace)
+    assert 10_000 <= edit.text.count(b"a") <= len(edit.text) < 10_100
+
+
 def test_text_that_is_no_field_is_not_put_in() -> None:
     report = judged(applied("PREPEND X-$1", b"a b"))
 

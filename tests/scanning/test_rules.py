@@ -21,6 +21,7 @@ from bqfilter.scanning.rule_pattern import Subject
 from bqfilter.scanning.rule_table import Table
 from bqfilter.scanning.rules import Rules
 from bqfilter.smtp.commands import Mail, Rcpt
+from tests.doubles import hostile
 from tests.doubles.clock import FakeClock
 
 SAMPLES = Path(__file__).resolve().parents[2] / "etc" / "rules"
@@ -64,6 +65,11 @@ def scan(rules: Rules, text: bytes, of: Envelope | None = None, clock: FakeClock
 
 def details(rules: Rules, text: bytes, of: Envelope | None = None) -> list[str]:
     return [part for part in scan(rules, text, of).detail.split("; ") if part]
+
+
+def sample_rules(**keys: Any) -> Rules:
+    paths = {path.stem: (str(path),) for path in SAMPLES.glob("*.regexp")}
+    return Rules(RulesSettings(**paths, **keys))
 
 
 def test_a_field_of_the_header_is_refused(make: Make) -> None:
@@ -382,10 +388,18 @@ HEADERS = [
 
 @given(st.lists(st.one_of(st.sampled_from(HEADERS), st.binary(max_size=30)), max_size=20))
 def test_no_message_makes_it_fail(pieces: list[bytes]) -> None:
-    paths = {f"{path.stem}": (str(path),) for path in SAMPLES.glob("*.regexp")}
-    rules = Rules(RulesSettings(**paths))
+    assert scan(sample_rules(), b"".join(pieces)).finding in (Finding.CLEAN, Finding.HIT)
 
-    assert scan(rules, b"".join(pieces)).finding in (Finding.CLEAN, Finding.HIT)
+
+def test_hostile_messages_cost_no_more_than_some_times_their_size(work: Work) -> None:
+    rules = sample_rules(body_limit=0)
+    for name, content in hostile.messages(300):
+        work.bytes = work.largest = 0
+        report = rules.scan(Message.in_memory(content), envelope(), Deadline.never(FakeClock()))
+
+        assert report.finding in (Finding.CLEAN, Finding.HIT), name
+        assert work.bytes <= 6 * len(content) + 1000, name
+        assert work.largest <= 3 * len(content) + 1000, name  # U+FFFD has three bytes
 
 
 @pytest.mark.parametrize(
@@ -409,8 +423,7 @@ def test_no_message_makes_it_fail(pieces: list[bytes]) -> None:
     ],
 )
 def test_the_sample_tables_find_what_they_say(text: bytes, of: Envelope | None, finding: str) -> None:
-    paths = {f"{path.stem}": (str(path),) for path in SAMPLES.glob("*.regexp")}
-    detail = scan(Rules(RulesSettings(**paths)), text, of).detail.replace(".regexp", "")
+    detail = scan(sample_rules(), text, of).detail.replace(".regexp", "")
 
     assert detail.startswith(finding)
     assert bool(detail) is bool(finding)
