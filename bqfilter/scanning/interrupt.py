@@ -1,10 +1,10 @@
 """Run a site's own code until a deadline, and take the processor away from it then.
 
-For the main thread of a worker, which has no other. A timer of the kernel (ITIMER_REAL) sends SIGALRM at the
-deadline, and the handler raises an exception out of whatever runs: Python code, a regular expression of `re`
-(which looks for signals while it searches), a system call that waits. It is raised again and again, so that
-code that swallows it is hit by the next one. The caller gets ScannerFailure, also where the code caught the
-exception and returned something in the end.
+For the main thread of a worker, which has no other; calls do not nest. A timer of the kernel (ITIMER_REAL)
+sends SIGALRM at the deadline, and the handler raises an exception out of whatever runs: Python code, a
+regular expression of `re` (which looks for signals while it searches), a system call that waits. It is raised
+again and again, so that code that swallows it is hit by the next one. The caller gets ScannerInterrupted,
+also where the code caught the exception and returned something in the end.
 
 Nothing is ever raised outside the code: the handler looks at the stack and raises only where `_inside` is on
 it. So there is no flag that could be set a moment too late, and no exception that escapes behind the return.
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TypeVar
 
-from bqfilter.errors import ScannerFailure
+from bqfilter.errors import ScannerFailure, ScannerInterrupted
 from bqfilter.net.deadline import Deadline
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Overrun(BaseException):
 
 
 def call(function: Callable[[], T], deadline: Deadline) -> T:
-    """What `function` returns or raises, or ScannerFailure where it does not do so by the deadline."""
+    """What `function` returns or raises, or ScannerInterrupted where it does not do so by the deadline."""
     left = deadline.remaining()
     if left <= 0:
         raise ScannerFailure("no time left")
@@ -43,14 +43,14 @@ def call(function: Callable[[], T], deadline: Deadline) -> T:
         result = _inside(function)
     except BaseException as error:
         if alarm.has_rung:
-            raise ScannerFailure("did not finish in time, interrupted") from error
+            raise ScannerInterrupted("did not finish in time, interrupted") from error
         raise
     finally:
         # In this order: a signal that is still pending finds our handler, which is outside and does nothing.
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     if alarm.has_rung:
-        raise ScannerFailure("did not finish in time, and swallowed the interruption")
+        raise ScannerInterrupted("did not finish in time, and swallowed the interruption")
     return result
 
 
@@ -68,8 +68,8 @@ class _Alarm:
 
     def ring(self, _number: int, frame: FrameType | None) -> None:
         """Raise into the code that runs, if that is the code and not the handler of another signal."""
-        others = _handlers()
-        while frame is not None and frame.f_code not in others:
+        handlers = _handlers()
+        while frame is not None and frame.f_code not in handlers:
             if frame.f_code is _inside.__code__:
                 self.has_rung = True
                 raise Overrun
@@ -77,6 +77,6 @@ class _Alarm:
 
 
 def _handlers() -> set[CodeType | None]:
-    """The code of all signal handlers: a worker that is told to drain is not disturbed while it takes note."""
+    """The code of all signal handlers: a worker that is told to drain takes note of it undisturbed."""
     found = (signal.getsignal(number) for number in signal.valid_signals())
     return {getattr(handler, "__code__", None) for handler in found}

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from bqfilter.mail.difference import edits_between
 from bqfilter.mail.fields import Edit, Header, Insert, Remove, edited
 
-HEADERS = st.lists(st.sampled_from([b"A: 1\r\n", b"A: 2\r\n", b"B: 1\r\n", b"C:\r\n x\r\n", b"D: 4\r\n"]), max_size=12)
+HEADERS = st.lists(
+    st.sampled_from([b"A: 1\r\n", b"A: 2\r\n", b"B: 1\r\n", b"C:\r\n x\r\n", b"D: 4\r\n"]), max_size=12
+)
 
 
 def header(*fields: bytes) -> Header:

@@ -40,7 +40,10 @@ def test_what_make_field_encodes_is_read_back(text: str) -> None:
     assert decoded(field.value) == text or "=?" in text
 
 
-@given(st.binary(max_size=200) | st.lists(st.sampled_from([b"=?", b"?=", b"?q?", b"?b?", b"utf-8", b" "])).map(b"".join))
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.sampled_from([b"=?", b"?=", b"?q?", b"?b?", b"utf-8", b" "])).map(b"".join)
+)
 def test_no_value_raises(value: bytes) -> None:
     assert isinstance(decoded(value), str)
 

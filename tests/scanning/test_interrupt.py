@@ -135,15 +135,6 @@ def test_without_time_nothing_is_run(clock: FakeClock) -> None:
     assert ran == []
 
 
-def test_a_call_inside_a_call_leaves_the_first_one_to_its_own() -> None:
-    def outer() -> str:
-        with pytest.raises(ScannerFailure):
-            interrupt.call(endless, soon())
-        return "done"
-
-    assert interrupt.call(outer, later()) == "done"
-
-
 def test_a_handler_that_was_there_is_there_again() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
