@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 
 from bqfilter.config.actions import DEFER, DISCARD, QUARANTINE, REJECT, Response
 from bqfilter.config.content import CommandSettings
@@ -96,7 +97,7 @@ class Command:
     def ping(self, _deadline: Deadline) -> str:
         """Is the program there, and ours to run? It is not started."""
         program = self.settings.argv[0]
-        if not os.access(program, os.X_OK) or os.path.isdir(program):
+        if not os.access(program, os.X_OK) or not Path(program).is_file():
             raise ScannerFailure(f"{program} is not there, or no program that we may run")
         return f"{program} is there"
 
@@ -110,9 +111,8 @@ class Command:
     def _excuse(self, meaning: _Meaning, status: int, complaint: str) -> str:
         """What stands for the words of a program that said nothing on its standard output."""
         if meaning.is_hit and meaning.needs_words:
-            raise ScannerFailure(
-                f"exit status {status} without a word of what was found. {complaint}".strip()
-            )
+            silence = f"exit status {status} without a word of what was found"
+            raise ScannerFailure(f"{silence}: {complaint}" if complaint else silence)
         return complaint
 
 
@@ -198,10 +198,20 @@ def _own_words(words: str, response: Response | None) -> Reply | None:
 
 def _changes(message: Message, output: Output) -> Changes:
     """What has to be changed to make the message that was given back of the one that came."""
-    after = Message(lambda: without_strays(output.pieces()))
-    if after.header_is_too_large or (message.header.fields and not after.header.fields):
+    after = Message(lambda: _with_whole_lines(without_strays(output.pieces())))
+    if not output.size or after.header_is_too_large or (message.header.fields and not after.header.fields):
         raise ScannerFailure("what it gave back does not begin with the header of a message")
     return Changes(edits_between(message.header, after.header), _body(message, after))
+
+
+def _with_whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """With an end of the last line."""
+    tail = b"\r\n"
+    for piece in pieces:
+        yield piece
+        tail = (tail + piece)[-2:]
+    if tail != b"\r\n":
+        yield b"\r\n"
 
 
 def _body(before: Message, after: Message) -> Body | None:

@@ -46,7 +46,7 @@ def stubborn() -> None:
     for _ in range(3):
         try:
             endless()
-        except BaseException:  # noqa: BLE001, S112
+        except BaseException:
             continue
     endless()
 
@@ -176,7 +176,7 @@ def test_the_handler_of_another_signal_is_not_interrupted_half_way() -> None:
 @hypothesis_settings(max_examples=300)
 @given(st.integers(0, 400))
 def test_no_exception_escapes_however_close_to_its_limit_the_code_returns(loops: int) -> None:
-    """The timer fires within, at the end of, or after the call; in all three cases the answer is one of two."""
+    """The timer fires within, at the end of, or after the call, and there are two answers in all cases."""
 
     def code() -> str:
         for _ in range(loops):
@@ -194,7 +194,7 @@ def test_no_exception_escapes_however_close_to_its_limit_the_code_returns(loops:
 def test_no_exception_escapes_from_a_storm_of_alarms(
     interval: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With an alarm hard on the heels of the other all of `call` is hit, and still it only returns or fails."""
+    """One alarm hard on the heels of the other hits all of `call`, and still it only returns or fails."""
     monkeypatch.setattr(interrupt, "_INTERVAL", interval)
     outcomes = set()
     for _ in range(1000):
