@@ -62,13 +62,26 @@ def run(
     It may end without having read everything. What it wrote until its end is heard, and not what processes
     that it left running might still have written. Raises ScannerFailure, or OSError from the content.
     """
-    with _signals_noticed(), _started(argv, environment) as process:
+    with signals_as_usual(), _started(argv, environment) as process:
         if memory_limit:
             _limit_memory(process.pid, memory_limit)
         conversation = _Conversation(process, content, on_stdout, on_stderr)
         conversation.hold(deadline)
         conversation.hear_out(deadline)
         return process.wait()
+
+
+@contextlib.contextmanager
+def signals_as_usual() -> Iterator[None]:
+    """While programs may be started: handlers that do nothing, which are not inherited, for what is ignored."""
+    ignored = [number for number in _IGNORED_BY_WORKERS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, _do_nothing)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -96,19 +109,6 @@ def _started(argv: Sequence[str], environment: Mapping[str, bytes]) -> Iterator[
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
-
-
-@contextlib.contextmanager
-def _signals_noticed() -> Iterator[None]:
-    """Handlers that do nothing, which a program does not inherit, in place of ignoring, which it does."""
-    ignored = [number for number in _IGNORED_BY_WORKERS if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, _do_nothing)
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _do_nothing(*_: object) -> None:

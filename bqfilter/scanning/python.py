@@ -33,6 +33,7 @@ from bqfilter.mail.fields import TOP, Edit, Field, Header, Insert, Remove, Repla
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.scanning import interrupt
+from bqfilter.scanning.child import signals_as_usual
 from bqfilter.scanning.output import Output, Workspace
 from bqfilter.scanning.report import Body, Changes, Finding, Report
 
@@ -82,7 +83,7 @@ class PythonFilter:
 
     def _run(self, step: Callable[[], T], deadline: Deadline) -> T:
         """One step of the site's code, with all that can come of it. Raises ScannerFailure alone."""
-        with _silence():
+        with _silence(), signals_as_usual():
             try:
                 return interrupt.call(lambda: _guarded(step), deadline)
             except ScannerInterrupted:

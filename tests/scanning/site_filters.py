@@ -2,6 +2,7 @@
 
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -128,6 +129,10 @@ def flood(message: Message, envelope: Envelope) -> Verdict:
 
 def text_pieces(message: Message, envelope: Envelope) -> Verdict:
     return accept().replace_body(["text"])  # type: ignore[list-item]
+
+
+def runs_a_program(message: Message, envelope: Envelope) -> Verdict:
+    return found(f"status {subprocess.run(['/bin/sh', '-c', 'exit 3'], check=False).returncode}")
 
 
 def takes_the_alarm(message: Message, envelope: Envelope) -> None:

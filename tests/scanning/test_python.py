@@ -177,6 +177,16 @@ def test_the_handler_of_the_alarm_is_put_back_when_a_filter_took_it() -> None:
     assert ask(make(SITE + "takes_the_alarm")) == CLEAN
 
 
+def test_a_filter_may_run_a_program_although_the_worker_ignores_its_children() -> None:
+    """Where SIGCHLD is ignored, subprocess takes every exit status for 0."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert ask(make(SITE + "runs_a_program")).detail == "status 3"
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_what_a_filter_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
     assert ask(make(SITE + "prints")) == CLEAN
     assert capfd.readouterr() == ("", "")
