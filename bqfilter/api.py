@@ -18,13 +18,13 @@ message. Header edits mean the header as the message came, also where several ar
 
 from __future__ import annotations
 
-import email
 import email.policy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from email.message import EmailMessage
+from email.parser import BytesParser
 from enum import StrEnum
 from typing import Any
 
@@ -116,7 +116,7 @@ class Message:
 
         Raises ValueError where it is larger than `limit`. It is a copy: changes to it change nothing.
         """
-        return email.message_from_bytes(self.as_bytes(limit), policy=email.policy.default)
+        return BytesParser(policy=email.policy.default).parsebytes(self.as_bytes(limit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

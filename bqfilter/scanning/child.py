@@ -73,7 +73,7 @@ def run(
 
 @contextlib.contextmanager
 def signals_as_usual() -> Iterator[None]:
-    """While programs may be started: handlers that do nothing, which are not inherited, for what is ignored."""
+    """While programs may be started: what is ignored has handlers that do nothing; they are not inherited."""
     ignored = [number for number in _IGNORED_BY_WORKERS if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, _do_nothing)
@@ -236,7 +236,7 @@ def _kill_orphans(others: frozenset[int]) -> None:
 
 def _children() -> list[int]:
     try:
-        return [int(word) for word in _CHILDREN.read_text(encoding="ascii").split()]
+        return [int(word) for word in _CHILDREN.read_bytes().split()]
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN: only the group can be killed
         return []
 

@@ -64,8 +64,7 @@ class PythonFilter:
 
     def ping(self, deadline: Deadline) -> str:
         """Load the filter, if it is not, and tell its name and version."""
-        self._run(self._load, deadline)
-        return f"{self.settings.filter}, {_version(self.settings.filter)}"
+        return self._run(self._described, deadline)
 
     def _judge(self, message: Message, envelope: Envelope) -> Report:
         self._load()
@@ -76,6 +75,10 @@ class PythonFilter:
         if not isinstance(verdict, Verdict):
             raise ScannerFailure(f"returned {type(verdict).__name__}, which is no verdict")
         return report_of(verdict, message, self._workspace)
+
+    def _described(self) -> str:
+        self._load()
+        return f"{self.settings.filter}, {_version(self.settings.filter)}"
 
     def _load(self) -> None:
         if self._filter is None:
