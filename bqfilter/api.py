@@ -30,7 +30,7 @@ from typing import Any
 
 from bqfilter.config.actions import DEFER, DISCARD, QUARANTINE, REJECT, TAG, Action, Response
 from bqfilter.config.content_kinds import ADDRESS
-from bqfilter.mail.encoded_words import decoded
+from bqfilter.mail.field_text import decoded
 from bqfilter.mail.envelope import Envelope as MailEnvelope
 from bqfilter.mail.fields import make_field
 from bqfilter.mail.message import Message as MailMessage

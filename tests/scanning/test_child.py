@@ -13,6 +13,7 @@ import pytest
 from bqfilter.errors import ScannerFailure
 from bqfilter.net.deadline import Deadline
 from bqfilter.scanning import child
+from tests.doubles.adoption import adopting_orphans
 from tests.doubles.clock import FakeClock
 from tests.doubles.programs import eventually
 
@@ -60,9 +61,10 @@ def shell(script: str, **rest: object) -> tuple[int, Heard]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_open(adopting_orphans: None) -> Iterator[None]:
+def nothing_is_left_open() -> Iterator[None]:
     before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - with the one that lists
-    yield
+    with adopting_orphans():
+        yield
     assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 

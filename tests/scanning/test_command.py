@@ -17,6 +17,7 @@ from bqfilter.scanning.command import _MEANINGS, Command, _changes, _with_unix_l
 from bqfilter.scanning.output import Output, Workspace
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.smtp.replies import Reply
+from tests.doubles.adoption import adopting_orphans
 from tests.doubles.messages import envelope, message
 
 WORKSPACE = Workspace("/tmp", 65536, 1_000_000)
@@ -274,7 +275,7 @@ def test_a_program_that_cannot_be_run_is_told(program: str) -> None:
         ping(program)
 
 
-def test_a_worker_finds_what_a_program_leaves_behind(adopting_orphans: None, tmp_path: Path) -> None:
+def test_a_worker_finds_what_a_program_leaves_behind(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     command = Command(
         CommandSettings(
@@ -288,7 +289,8 @@ def test_a_worker_finds_what_a_program_leaves_behind(adopting_orphans: None, tmp
         ),
         WORKSPACE,
     )
-    command.after_fork_in_worker()
-    command.scan(message(TEXT), envelope(), Deadline.after(time.monotonic, 600.0))
+    with adopting_orphans():
+        command.after_fork_in_worker()
+        command.scan(message(TEXT), envelope(), Deadline.after(time.monotonic, 600.0))
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqfilter.mail.encoded_words import decoded
+from bqfilter.mail.field_text import decoded
 from bqfilter.mail.fields import Header, make_field
 
 
