@@ -7,8 +7,8 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     demo          an after-filter server that writes a Maildir, and messages to play through
     pool          processes: master, worker, signals
     session | saturation
-    transaction   one message, MAIL to final reply
-    upstream | scanning
+    transaction | release
+    upstream | quarantine | scanning
     api           what a filter in Python sees, and the verdicts it can give
     mail | scoreboard | systemd | log
     ledger | budget

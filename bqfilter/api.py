@@ -30,8 +30,8 @@ from typing import Any
 
 from bqfilter.config.actions import DEFER, DISCARD, QUARANTINE, REJECT, TAG, Action, Response
 from bqfilter.config.content_kinds import ADDRESS
-from bqfilter.mail.field_text import decoded
 from bqfilter.mail.envelope import Envelope as MailEnvelope
+from bqfilter.mail.field_text import decoded
 from bqfilter.mail.fields import make_field
 from bqfilter.mail.message import Message as MailMessage
 from bqfilter.smtp.body import without_strays

@@ -4,14 +4,15 @@ Postfix restarts smtpd_proxy_timeout (B) for every reply that it waits for, so t
 B, but a limit for each reply: B less `margin`. Inside the last one, the reply to the end of data:
 
     end of data                                                                    B - margin            B
-        |---- filter, DATA, content: until `handover` ----|---- commit_reserve ----|------ margin ------|
-                                                          ^ no final dot after this          ^ last_moment
+        |- scanners: until `scanning` -|- DATA, content -|---- commit_reserve ----|------ margin ------|
+                                                         ^ `handover`: no final dot after  ^ last_moment
 
-Until `handover` we can still say 451 and leave the after-filter server without its final dot. Once the dot is
-out nothing can be called back, so its reply is waited for until the last moment at which the client still
-hears us. A session limit D, where set, lies over all of it, with the same reserve: the dot goes out no later
-than `commit_reserve` before D. Only a server that takes longer than that to answer the dot holds a worker
-beyond D; to give up on it would be to report a failure for a message that it may have.
+What is left before `handover` is the scanners', but for a tenth in which the content has to go out. Until it
+we can still say 451 and leave the after-filter server without its final dot. Once the dot is out nothing can
+be called back, so its reply is waited for until the last moment at which the client still hears us. A session
+limit D, where set, lies over all of it, with the same reserve: the dot goes out no later than
+`commit_reserve` before D. Only a server that takes longer than that to answer the dot holds a worker beyond
+D; to give up on it would be to report a failure for a message that it may have.
 """
 
 import math
@@ -19,6 +20,8 @@ import math
 from bqfilter.config.schema import BudgetSettings
 from bqfilter.net.deadline import Clock, Deadline
 
+# Of the time until the dot, this part is left for DATA and content when scanners have used up theirs.
+_CONTENT_SHARE = 0.1
 # Of the margin, this part is left for the way of our final reply once the dot is out.
 _LAST_MOMENT_SHARE = 0.2
 
@@ -50,6 +53,11 @@ class Budget:
         settings = self._settings
         latest = min(end_of_data + settings.proxy_timeout - settings.margin, self.ends_at)
         return Deadline(self._clock, latest - settings.commit_reserve)
+
+    def scanning(self, end_of_data: float) -> Deadline:
+        """By when all scanners together have to be done."""
+        handover = self.handover(end_of_data).at
+        return Deadline(self._clock, end_of_data + (1 - _CONTENT_SHARE) * (handover - end_of_data))
 
     def last_moment(self, end_of_data: float) -> Deadline:
         """Until when the reply to a final dot that was sent is waited for, D notwithstanding."""

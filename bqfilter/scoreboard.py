@@ -1,13 +1,14 @@
 """Scoreboard: shared memory in which each process says what it is doing, for the master and for onlookers.
 
-Layout (version 1; native byte order; every word is 8 bytes, aligned, written with one store):
+Layout (version 2; native byte order; every word is 8 bytes, aligned, written with one store):
 
     0       header: words 0 to 7 say what this is (`Header`); the master's words (`MasterWord`) and the
             exporter's (`ExporterWord`) follow; at 3072 one byte for each slot, its `State`
-    4096    slots of 1024 bytes; the words of a slot are listed in `Word`, its two histograms behind them
+    4096    slots of 1024 bytes; the words of a slot are listed in `Word`, its histograms behind them
     then    listeners, 256 bytes each: inode, family, and the address as text
     then    tallies of 1024 bytes (`TallyWord`): for each slot, and one more for the exporter, as many as
             there are listeners
+    then    what scanners need (`bqfilter.scanning.board`), for `Header.SCANNER_PLACES` of them
 
 One writer a word: the worker in a slot writes that slot, its byte and its tallies; the master writes them
 only before the worker is forked and after it has been reaped. Counters belong to the slot, not to the
@@ -36,7 +37,7 @@ from pathlib import Path
 from bqfilter.ledger import STAGES, Stage
 
 MAGIC = int.from_bytes(b"BQFILTER", "little")
-VERSION = 1
+VERSION = 2
 FILE_NAME = "scoreboard"
 MAX_SLOTS = 1024  # a byte for each fits behind the other words of the header
 
@@ -45,12 +46,18 @@ _STATES_AT = 3072
 _SLOT_BYTES = 1024
 _LISTENER_BYTES = 256
 _TALLY_BYTES = 1024
+SCANNER_PLACE_BYTES = 64  # of each scanner, for its name
+SCANNER_RECORD_BYTES = 128  # of each scanner and slot
 _TEXT_AT = 24  # in a listener: behind inode, family and the length of the text
 
 # Upper bounds, with edges at the reply budget (100 s) and at deadlines that divide it.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 100.0)
 STAGE_BOUNDS = (0.005, 0.05, 0.25, 1.0, 5.0, 20.0, 60.0)  # seconds
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+# Bytes, with edges at the limits that people set: Postfix's own default, 25 MiB and 50 MiB.
+SIZES = (
+    1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 10240000.0, 26214400.0, 52428800.0,
+)  # fmt: skip
 
 
 class State(IntEnum):
@@ -64,7 +71,7 @@ class State(IntEnum):
 
 
 class Header(IntEnum):
-    """The first words of the file; they do not change. "Seconds" are doubles, here as everywhere."""
+    """Words that do not change, most of them the file's first. "Seconds" are doubles, here as everywhere."""
 
     MAGIC = 0
     VERSION = 1
@@ -74,6 +81,7 @@ class Header(IntEnum):
     CREATED_WALL = 5  # seconds since the epoch
     MASTER_BIRTH = 6  # clock ticks since boot at which the master began: a pid alone may be somebody else's
     LISTENER_COUNT = 7
+    SCANNER_PLACES = 20  # how many scanners there is room for; it came later than the master's words
 
 
 class MasterWord(IntEnum):
@@ -147,6 +155,11 @@ class Word(IntEnum):
     UNREACHED = 28  # no connection to an after-filter server came about
     UPSTREAM_LOST = 29  # it was lost in the middle of a message
     EXHAUSTED = 30  # took the last idle worker
+    DISCARDED = 100  # messages, by Result, as ACCEPTED and those behind it
+    QUARANTINED = 101
+    COPIES_KEPT = 102  # copies in the quarantine of messages that something else was done with as well
+    KEEP_FAILURES = 103  # messages that the quarantine could not take
+    SCANNER = 104  # the scanner that is asked now: the number of its place, counted from 1; 0 for none
     STAGE_SECONDS = 32  # seconds per stage, summed: this word plus the stage's number
 
 
@@ -175,6 +188,7 @@ class Histogram:
 
 
 BUSY_SHARE = Histogram(40, SHARES)  # in a slot: busy workers by workers, this one included, at each accept
+MESSAGE_SIZE = Histogram(112, SIZES)  # in a slot: bytes of content of each message that came to its end
 UPSTREAM_READY = Histogram(49, SECONDS)  # in a slot: from connecting to the after-filter server to MAIL
 WAIT = Histogram(8, SECONDS)  # in a tally, as all below: seconds in the accept queue
 DURATION = Histogram(26, SECONDS)  # from accept to the end of the session
@@ -393,8 +407,13 @@ class Slot(Words):
         counts[_JOBS] += 1
         counts[_SEQUENCE] += 1
 
+    def ask(self, scanner: int) -> None:
+        """In the worker: the scanner in the place of this number, counted from 1, is asked; 0 for none."""
+        self._counts[Word.SCANNER] = scanner
+
     def _clear(self, state: int) -> None:
         self._become(state)
+        self._counts[Word.SCANNER] = 0
         self._counts[_STAGE] = _IDLE
         self._seconds[_SESSION_SINCE] = 0.0
         self._seconds[_UNTIL] = 0.0
@@ -419,10 +438,17 @@ class Layout:
 
     slot_count: int
     listener_count: int
+    scanner_places: int = 0
 
     @property
     def size(self) -> int:
-        return self._tallies_at + (self.slot_count + 1) * self.listener_count * _TALLY_BYTES
+        return int(self.scanners.stop)
+
+    @property
+    def scanners(self) -> slice:
+        start = self._tallies_at + (self.slot_count + 1) * self.listener_count * _TALLY_BYTES
+        place = SCANNER_PLACE_BYTES + self.slot_count * SCANNER_RECORD_BYTES
+        return slice(start, start + self.scanner_places * place)
 
     @property
     def header(self) -> slice:
@@ -458,9 +484,11 @@ def _piece(start: int, index: int, size: int) -> slice:
 class Scoreboard:
     """The master's mapping of everything, inherited by its children."""
 
-    def __init__(self, memory: mmap.mmap, slot_count: int, listeners: Sequence[Entrance] = ()) -> None:
+    def __init__(
+        self, memory: mmap.mmap, slot_count: int, listeners: Sequence[Entrance] = (), scanner_places: int = 0
+    ) -> None:
         self.view = memoryview(memory)
-        self.layout = layout = Layout(slot_count, len(listeners))
+        self.layout = layout = Layout(slot_count, len(listeners), scanner_places)
         self.header = Words(self.view[layout.header])
         self._states = self.view[layout.states]
         self.slots = [Slot(self.view[layout.slot(index)], index, self._states) for index in range(slot_count)]
@@ -470,7 +498,12 @@ class Scoreboard:
 
     @classmethod
     def in_file(
-        cls, directory: str, slot_count: int, listeners: Sequence[Entrance] = (), group: int = -1
+        cls,
+        directory: str,
+        slot_count: int,
+        listeners: Sequence[Entrance] = (),
+        group: int = -1,
+        scanner_places: int = 0,
     ) -> "Scoreboard":
         """A new scoreboard file in `directory`, put in place in one step. Raises OSError.
 
@@ -478,7 +511,7 @@ class Scoreboard:
         """
         path = Path(directory) / FILE_NAME
         scratch = path.with_suffix(".new")
-        size = size_of(slot_count, len(listeners))
+        size = size_of(slot_count, len(listeners), scanner_places)
         fd = create_file(scratch, 0o640)
         try:
             os.fchown(fd, -1, group)
@@ -487,14 +520,17 @@ class Scoreboard:
             memory = mmap.mmap(fd, size)
         finally:
             os.close(fd)
-        board = cls(memory, slot_count, listeners)
+        board = cls(memory, slot_count, listeners, scanner_places)
         scratch.rename(path)
         return board
 
     @classmethod
-    def anonymous(cls, slot_count: int, listeners: Sequence[Entrance] = ()) -> "Scoreboard":
+    def anonymous(
+        cls, slot_count: int, listeners: Sequence[Entrance] = (), scanner_places: int = 0
+    ) -> "Scoreboard":
         """The same, seen by the master and its children only."""
-        return cls(mmap.mmap(-1, size_of(slot_count, len(listeners))), slot_count, listeners)
+        memory = mmap.mmap(-1, size_of(slot_count, len(listeners), scanner_places))
+        return cls(memory, slot_count, listeners, scanner_places)
 
     def tallies(self, slot: int) -> tuple[Tally, ...]:
         """A slot's tallies, one a listener; made where they are needed, because there are many."""
@@ -502,6 +538,11 @@ class Scoreboard:
         return tuple(
             Tally(self.view[layout.tally(slot, listener)]) for listener in range(layout.listener_count)
         )
+
+    @property
+    def scanners(self) -> memoryview:
+        """The region of `bqfilter.scanning.board`."""
+        return self.view[self.layout.scanners]
 
     @property
     def is_exhausted(self) -> bool:
@@ -525,9 +566,9 @@ def create_file(path: Path, mode: int) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def size_of(slot_count: int, listener_count: int = 0) -> int:
-    """Bytes of a scoreboard with this many slots and listeners."""
-    return Layout(slot_count, listener_count).size
+def size_of(slot_count: int, listener_count: int = 0, scanner_places: int = 0) -> int:
+    """Bytes of a scoreboard with this many slots, listeners and places for scanners."""
+    return Layout(slot_count, listener_count, scanner_places).size
 
 
 def birth_of(pid: int) -> int:
@@ -562,6 +603,7 @@ def _write_header(header: Words, layout: Layout) -> None:
     header[Header.VERSION] = VERSION
     header[Header.SLOT_COUNT] = layout.slot_count
     header[Header.LISTENER_COUNT] = layout.listener_count
+    header[Header.SCANNER_PLACES] = layout.scanner_places
     header[Header.MASTER_PID] = os.getpid()
     header[Header.MASTER_BIRTH] = birth_of(os.getpid())
     header.set_seconds(Header.CREATED, time.monotonic())

@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bqfilter.budget import Budget
-from bqfilter.config.schema import Settings
 from bqfilter.errors import ConversationLost, PeerTimeout
 from bqfilter.ledger import STAGE_NAMES, Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.headers import message_id
+from bqfilter.net.address import Endpoint
 from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.outcome import Outcome, Result
 from bqfilter.smtp import commands, phases, replies
 from bqfilter.smtp.commands import Command
 from bqfilter.smtp.ehlo import ehlo_reply, helo_reply
 from bqfilter.smtp.phases import Phase
 from bqfilter.smtp.replies import Reply
 from bqfilter.smtp.server import ServerDialogue
-from bqfilter.transaction import Outcome, Result, Transaction
-from bqfilter.upstream import Upstream
+from bqfilter.transaction import Means, Transaction
 
 _STAGES = {
     Phase.CONNECTED: Stage.GREETING,
@@ -40,6 +40,7 @@ _STAGES = {
 }
 _FAREWELLS = frozenset({"END-OF-MESSAGE", "QUIT", "RSET"})  # after these nobody is left without an answer
 _INTRODUCTIONS = frozenset({"EHLO", "HELO", "XFORWARD"})  # a message is to be expected
+_ABORTED = Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT)
 _WRITE_TIMEOUT = 5.0  # seconds for a reply, which is small enough for any socket buffer
 _LOGGED_RECIPIENTS = 5  # the others are counted
 _HEAD_BYTES = 16384  # where the Message-ID is looked for
@@ -69,24 +70,31 @@ class ClientStream(Protocol):
         """Give the connection up."""
 
 
+def _to_nobody(_size: int) -> None:
+    """For whoever holds sessions without a scoreboard."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What outlives a session: the worker's settings, clock and leg to the after-filter servers.
+    """What outlives a session: what the worker has for its messages, and its clock.
 
     `hostname` is our name in the greeting; `buffer` takes content on its way to the spool; `count` is told
-    what became of each message.
+    what became of each message, `weigh` how many bytes it had, where it came to its end.
     """
 
-    settings: Settings
+    means: Means
     hostname: bytes
     clock: Clock
-    upstream: Upstream
     buffer: bytearray
-    count: Callable[[Result], None]
+    count: Callable[[Outcome], None]
+    weigh: Callable[[int], None] = _to_nobody
 
 
 class Session:
-    """The conversation with one client; `waited` is its time in the accept queue in seconds, if known."""
+    """The conversation with one client, who came in by `listener`.
+
+    `waited` is its time in the accept queue in seconds, if known; `name` is what the log calls the session.
+    """
 
     def __init__(
         self,
@@ -95,20 +103,26 @@ class Session:
         ledger: Ledger,
         log: Log,
         waited: float | None = None,
+        name: str = "",
+        listener: Endpoint | None = None,
     ) -> None:
         self._client = client
-        self._upstream = around.upstream
-        self._settings = around.settings
+        self._means = around.means
+        self._name = name
+        self._listener = listener
+        self._upstream = around.means.upstream
+        self._settings = around.means.settings
         self._hostname = around.hostname
         self._clock = around.clock
         self._buffer = around.buffer
         self._count = around.count
+        self._weigh = around.weigh
         self._ledger = ledger
         self._log = log
         self._waited = waited
         self._dialogue = ServerDialogue()
         self._arrived = around.clock()  # when the bytes came that we are working on
-        self._budget = Budget(around.settings.budget, around.clock, self._arrived)
+        self._budget = Budget(self._settings.budget, around.clock, self._arrived)
         self._facts = Client()
         self._transaction: Transaction | None = None
         self._after = "CONNECT"  # Postfix's word for where a connection was lost
@@ -222,7 +236,7 @@ class Session:
             )
             return replies.WAITED_TOO_LONG
         transaction = Transaction(
-            self._settings, self._facts, self._upstream, self._budget, self._ledger, self._log
+            self._means, self._facts, self._budget, self._ledger, self._log, self._name, self._listener
         )
         reply = transaction.mail(command, self._reply_limit())
         if reply.is_positive:
@@ -275,12 +289,12 @@ class Session:
         """The message is decided: tell the client first, then the log, then settle with the upstream leg."""
         self._concluding = None
         self.message_count += 1
-        accepted = done.outcome.result is Result.ACCEPTED
-        is_unheard = accepted and self._client.peer_has_left()
+        is_done = done.outcome.result.is_success
+        is_unheard = is_done and self._client.peer_has_left()
         try:
             self._flush()
         except ConversationLost:
-            is_unheard = accepted
+            is_unheard = is_done
             raise
         finally:
             self._report(done, is_unheard)
@@ -314,7 +328,7 @@ class Session:
         size = None
         if transaction is not None:
             transaction.abort()
-            self._count(Result.CLIENT_ABORT)
+            self._count(_ABORTED)
             size = transaction.spool.wire_bytes
         event = "timeout" if isinstance(loss, PeerTimeout) else "lost connection"
         self._log.info(
@@ -335,7 +349,8 @@ class Session:
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""
-        self._count(done.outcome.result)
+        self._count(done.outcome)
+        self._weigh(done.transaction.spool.content_bytes)
         envelope, outcome = done.transaction.envelope, done.outcome
         if envelope is None:
             return
@@ -352,12 +367,17 @@ class Session:
             reply=outcome.reply.wire.rstrip(),
             cause=outcome.cause or None,
             queued_as=outcome.queue_id or None,
+            policy=outcome.policy or None,
+            verdict=outcome.verdict or None,
+            why=outcome.reason or None,
+            scans=outcome.scans or None,
+            kept_as=",".join(outcome.kept_as) or None,
             wait=None if self._waited is None else f"{self._waited * 1000:.0f}",
             ms=_milliseconds(self._ledger),
         )
         if is_unheard:
             self._log.warning(
-                "client left before it heard that its message was delivered: possible duplicate",
+                "client left before it heard that its message was taken: possible duplicate",
                 queued_as=outcome.queue_id or None, msgid=done.message_id or None,
             )  # fmt: skip
 

@@ -1,63 +1,70 @@
 """Transaction: one message, from MAIL to the reply to its final dot.
 
-It keeps the promises. A 2xx to the final dot is the after-filter server's own 2xx. The dot is sent only while
-the client is still there and enough of the reply budget is left. What fails before it is a 451 and certainly
-not delivered; what fails behind it is a 451 too, and the one case in which nobody can know: it is logged as a
-possible duplicate.
+MAIL and RCPT go to the after-filter server as they come, so its own refusals reach the client. The content is
+spooled, judged where the site wants that, and only then handed over (`handover`, `delivery`), which is where
+the promises about delivery are kept.
 
 A refusal is a value. Nothing but the loss of the client is raised from here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from re import compile as pattern
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from bqfilter.budget import Budget
 from bqfilter.config.schema import Settings
-from bqfilter.errors import ClientGone, OutcomeUnknown, OutOfTime, UpstreamFailure
-from bqfilter.ledger import Ledger
+from bqfilter.delivery import Delivery
+from bqfilter.errors import UpstreamFailure
+from bqfilter.handover import Handover
+from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
+from bqfilter.mail.message import Message
+from bqfilter.mail.outgoing import Original
 from bqfilter.mail.spool import Spool
+from bqfilter.net.address import Endpoint
 from bqfilter.net.deadline import Deadline
+from bqfilter.outcome import Outcome, Result
+from bqfilter.parcels import Consignment
+from bqfilter.quarantine import Quarantine
+from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.plan import Judged, plan
 from bqfilter.smtp import replies
 from bqfilter.smtp.commands import Mail, Rcpt
 from bqfilter.smtp.replies import Reply, relayable
 from bqfilter.upstream import Upstream
 
-_QUEUE_ID = pattern(rb"queued as ([0-9A-Za-z]{1,32})")
 _ACCEPTABLE = frozenset({2, 4, 5})  # classes of replies to MAIL and RCPT that mean something to the client
 
 
-class Result(StrEnum):
-    """What became of a message."""
-
-    ACCEPTED = "accepted"  # the after-filter server has it
-    REJECTED = "rejected"  # 5xx
-    TEMPFAILED = "tempfailed"  # 4xx
-    OUTCOME_UNKNOWN = "outcome_unknown"  # 451, though the after-filter server may have it
-    CLIENT_ABORT = "client_abort"  # the client left; not delivered
-
-
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a transaction: what became of it, what the client is told, and why."""
+class Means:
+    """What a worker has for all messages alike."""
 
-    result: Result
-    reply: Reply
-    cause: str = ""
-    queue_id: str = ""
+    settings: Settings
+    upstream: Upstream
+    judge: Judge
+    quarantine: Quarantine
 
 
 class Transaction:
-    """One message for `client`, carried by `upstream`, within `budget`."""
+    """One message for `client`, within `budget`; it came in by `listener`, in the session of this name."""
 
     def __init__(
-        self, settings: Settings, client: Client, upstream: Upstream, budget: Budget, ledger: Ledger, log: Log
+        self,
+        means: Means,
+        client: Client,
+        budget: Budget,
+        ledger: Ledger,
+        log: Log,
+        session_id: str = "",
+        listener: Endpoint | None = None,
     ) -> None:
+        settings = means.settings
         self._client = client
-        self._upstream = upstream
+        self._session_id = session_id
+        self._listener = listener
+        self._means = means
+        self._upstream = means.upstream
         self._budget = budget
         self._ledger = ledger
         self._log = log
@@ -67,7 +74,7 @@ class Transaction:
 
     def mail(self, command: Mail, limit: Deadline) -> Reply:
         """Open the transaction behind us with the client's own line."""
-        self.envelope = Envelope(self._client, command)
+        self.envelope = Envelope(self._client, command, session_id=self._session_id, listener=self._listener)
         return self._step(
             lambda: self._upstream.begin(self._client, command.line, limit, self._ledger), command.verb
         )
@@ -88,9 +95,15 @@ class Transaction:
 
     def end_of_data(self, arrived: float, client_has_left: Callable[[], bool]) -> Outcome:
         """Hand the spooled message over, or say why not; `arrived` is the instant at which its end came."""
-        outcome = self._broken or self._refusal() or self._hand_over(arrived, client_has_left)
+        handover = Handover(self._upstream, self._budget, self._ledger, arrived, client_has_left)
+        outcome = (
+            self._broken
+            or self._refusal()
+            or self._judge(handover, arrived)
+            or handover.send(Original(self.spool))
+        )
         self.spool.close()
-        if outcome.result is not Result.ACCEPTED and outcome.cause:
+        if outcome.cause and not outcome.result.is_success:
             self._upstream.abandon()
         return outcome
 
@@ -142,37 +155,40 @@ class Transaction:
         reply = replies.SPOOL_FULL if self.spool.has_no_room else replies.SPOOL_FAILED
         return Outcome(Result.TEMPFAILED, reply, f"spool: {self.spool.failure}")
 
-    def _hand_over(self, arrived: float, client_has_left: Callable[[], bool]) -> Outcome:
-        handover = self._budget.handover(arrived)
+    def _judge(self, handover: Handover, arrived: float) -> Outcome | None:
+        """Have the content looked at and do what comes of it; None where nobody has opinions about it."""
+        if not self._means.judge.has_opinions or self.envelope is None:
+            return None
+        envelope = self.envelope
+        return handover.attempt(lambda: self._judged(handover, arrived, envelope))
 
-        def go() -> None:
-            if client_has_left():
-                raise ClientGone
-            if handover.has_passed:
-                raise OutOfTime
-
-        try:
-            go()
-            last_moment = self._budget.last_moment(arrived)
-            reply = self._upstream.hand_over(self.spool, go, handover, last_moment, self._ledger)
-        except ClientGone:
-            return Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT, "client gave up before the final dot")
-        except OutOfTime:
-            return Outcome(Result.TEMPFAILED, replies.OUT_OF_TIME, "reply budget spent before the final dot")
-        except UpstreamFailure as failure:
-            return Outcome(Result.TEMPFAILED, replies.UPSTREAM_LOST, failure.cause)
-        except OSError as error:  # sockets have their own errors: this is the file that cannot be read back
-            return Outcome(Result.TEMPFAILED, replies.SPOOL_FAILED, f"spool: {error}")
-        except OutcomeUnknown as unknown:
-            cause = f"{unknown.cause} after the final dot: possible duplicate"
-            return Outcome(Result.OUTCOME_UNKNOWN, replies.UPSTREAM_LOST, cause)
-        return _outcome_of(reply)
+    def _judged(self, handover: Handover, arrived: float, envelope: Envelope) -> Outcome:
+        judge = self._means.judge
+        message = Message.spooled(self.spool, judge.header_limit)
+        if message.header_is_too_large:
+            return Outcome(Result.REJECTED, replies.HEADER_TOO_BIG)
+        limit = self._budget.scanning(arrived)
+        self._ledger.enter(Stage.FILTER, limit.at)
+        judged = judge.judge(message, envelope, limit, self._log)
+        given = Consignment(envelope, message, self.spool, lambda one: judge.edits(one, message, envelope))
+        mailbox = self._means.settings.quarantine.quarantine_to
+        delivery = Delivery(handover, self._means.quarantine, mailbox, self._log)
+        return _told(delivery.carry_out(plan(judged), given), judged)
 
 
-def _outcome_of(reply: Reply) -> Outcome:
-    """The after-filter server's own answer to DATA or to the final dot."""
-    if reply.code // 100 == 2:
-        match = _QUEUE_ID.search(reply.lines[-1])
-        return Outcome(Result.ACCEPTED, relayable(reply), queue_id=match[1].decode("ascii") if match else "")
-    result = Result.REJECTED if reply.code >= 500 else Result.TEMPFAILED
-    return Outcome(result, relayable(reply))
+def _told(outcome: Outcome, judged: Sequence[Judged]) -> Outcome:
+    """The outcome with what was decided, and why, for the log."""
+    verdicts = [one.verdict for one in judged]
+    words = (
+        f"{verdict.action}+quarantine" if verdict.keeps_copy else str(verdict.action) for verdict in verdicts
+    )
+    reports = {report.scanner: report for verdict in verdicts for report in verdict.reports}
+    return replace(
+        outcome,
+        policy=",".join(one.group.policy.name for one in judged),
+        verdict=",".join(words),
+        reason=next((verdict.reason for verdict in verdicts if verdict.reason), ""),
+        scans=",".join(
+            f"{name}:{report.finding}:{report.seconds * 1000:.1f}" for name, report in reports.items()
+        ),
+    )

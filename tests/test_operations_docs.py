@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bqfilter.ledger import Stage
-from bqfilter.transaction import Result
+from bqfilter.outcome import Result
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE = (_ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from bqfilter.cli.config import show_config
 from bqfilter.cli.options import DEFAULT_PATH
 from bqfilter.config.loader import load, parse
 from bqfilter.config.reference import annotated, markdown_tables, sample_file
-from bqfilter.config.schema import ListenSettings, Settings, sample_settings
+from bqfilter.config.schema import ListenSettings, Settings, sample_settings, tables
 from bqfilter.errors import ConfigError
 from bqfilter.net.address import Endpoint
 
@@ -48,9 +48,19 @@ _DECLARED = [
 ]
 
 
-def _written(table: str, key: str) -> set[str]:
+_ARRAYS = {row.name: row for row in tables() if row.is_optional_array}
+_FULL = dataclasses.replace(sample_settings(), **{name: (row.sample,) for name, row in _ARRAYS.items()})
+
+
+def _written(key: str) -> set[str]:
     """The names a key may have in a file."""
-    return {key, "endpoint"} if (table, key) == ("upstream", "endpoints") else {key}
+    return {key, "endpoint"} if key == "endpoints" else {key}
+
+
+def _first(text: str, table: str) -> dict[str, Any]:
+    """A table in TOML text, the first of several; empty where there is none."""
+    found = tomllib.loads(text).get(table, {})
+    return found[0] if isinstance(found, list) else found
 
 
 def test_the_sample_file_is_what_the_schema_makes_it() -> None:
@@ -62,17 +72,14 @@ def test_the_sample_file_loads_as_it_is() -> None:
 
 
 def test_the_sample_file_with_every_default_spelt_out_means_the_same() -> None:
-    assert parse(_UNCOMMENTED, "sample") == parse(_SAMPLE, "sample")
+    assert parse(_UNCOMMENTED, "sample") == _FULL
 
 
 @pytest.mark.parametrize(("table", "key", "default"), _DECLARED)
 def test_the_sample_file_has_every_key_in_its_table(table: str, key: str, default: object) -> None:
-    found = tomllib.loads(_UNCOMMENTED)[table]
-    (first,) = found if isinstance(found, list) else [found]
-    assert first.keys() & _written(table, key)
-    active = tomllib.loads(_SAMPLE)[table]
-    (first,) = active if isinstance(active, list) else [active]
-    assert bool(first.keys() & _written(table, key)) is (default is dataclasses.MISSING)
+    assert _first(_UNCOMMENTED, table).keys() & _written(key)
+    is_active = default is dataclasses.MISSING and table not in _ARRAYS
+    assert bool(_first(_SAMPLE, table).keys() & _written(key)) is is_active
 
 
 def test_the_manual_page_is_what_the_schema_makes_it() -> None:
@@ -87,13 +94,19 @@ def test_the_manual_page_has_every_key_with_its_default(table: str, key: str, de
     if default is dataclasses.MISSING:
         assert shown == "none"
     else:
-        least = '[[listen]]\nendpoint = "unix:/a"\n[upstream]\nendpoint = "unix:/b"\n'
-        header = "" if table in ("listen", "upstream") else f"[{table}]\n"
-        start, end = least.split("[upstream]")
-        line = f"{key} = {shown.strip('`')}\n"
-        text = f"{start}{line}[upstream]{end}" if table == "listen" else f"{least}{header}{line}"
-        found = getattr(parse(text, "page"), table)
-        assert getattr(found[0] if table == "listen" else found, key) == default
+        found = getattr(parse(_with_line(table, f"{key} = {shown.strip('`')}"), "page"), table)
+        assert getattr(found[0] if isinstance(found, tuple) else found, key) == default
+
+
+def _with_line(table: str, line: str) -> str:
+    """The smallest file that has this line in this table."""
+    least = {"listen": 'endpoint = "unix:/a"', "upstream": 'endpoint = "unix:/b"'}
+    if table in _ARRAYS:
+        row = _ARRAYS[table]
+        least[table] = "\n".join(key.toml(key.sample) for key in row.keys if key.required)
+    least[table] = f"{least.get(table, '')}\n{line}"
+    headers = {"listen": "[[listen]]", **{name: row.header for name, row in _ARRAYS.items()}}
+    return "".join(f"{headers.get(name, f'[{name}]')}\n{body}\n" for name, body in least.items())
 
 
 def test_the_manual_page_shows_messages_as_they_are() -> None:
@@ -147,16 +160,14 @@ def test_show_config_prints_the_defaults_without_reading_a_file() -> None:
 
 @pytest.mark.parametrize(("table", "key", "default"), _DECLARED)
 def test_show_config_has_every_key_with_its_meaning(table: str, key: str, default: object) -> None:
-    found = tomllib.loads(annotated(sample_settings()))[table]
-    (first,) = found if isinstance(found, list) else [found]
-    assert first.keys() & _written(table, key)
+    assert _first(annotated(_FULL), table).keys() & _written(key)
     meaning = next(
         row.metadata["setting"].doc
         for one in dataclasses.fields(Settings)
         for row in dataclasses.fields(one.metadata["table"].table)
         if (one.name, row.name) == (table, key)
     )
-    prose = " ".join(annotated(sample_settings()).replace("\n# ", " ").split())
+    prose = " ".join(annotated(_FULL).replace("\n# ", " ").split())
     assert " ".join(meaning.split()) in prose
 
 

@@ -7,7 +7,25 @@ from pathlib import Path
 import pytest
 
 from bqfilter.ledger import Stage
-from bqfilter.scoreboard import FILE_NAME, MAGIC, VERSION, Scoreboard, Slot, State, Word, size_of
+from bqfilter.scoreboard import (
+    BUDGET_SHARE,
+    BUSY_SHARE,
+    DURATION,
+    FILE_NAME,
+    MAGIC,
+    MESSAGE_SIZE,
+    STAGE_TIMES,
+    UPSTREAM_READY,
+    VERSION,
+    WAIT,
+    Histogram,
+    Scoreboard,
+    Slot,
+    State,
+    TallyWord,
+    Word,
+    size_of,
+)
 from tests.doubles.programs import short_directory
 
 SLOT_COUNT = 3
@@ -50,8 +68,26 @@ def test_a_word_lies_at_eight_times_its_number_in_its_slot(tmp_path: Path) -> No
 
 def test_words_of_stages_do_not_run_into_other_words() -> None:
     assert len(set(Word)) == len(Word.__members__)
-    assert max(word for word in Word if word != Word.STAGE_SECONDS) < Word.STAGE_SECONDS
-    assert (Word.STAGE_SECONDS + len(Stage)) * 8 <= 1024
+    stages = range(Word.STAGE_SECONDS, Word.STAGE_SECONDS + len(Stage))
+    histograms = [BUSY_SHARE, UPSTREAM_READY, MESSAGE_SIZE]
+    used = [word for one in histograms for word in range(one.first, one.sum + 1)]
+    assert not {*used, *stages[1:]} & set(Word)
+    assert max(*used, *stages, *Word) * 8 < 1024
+
+
+@pytest.mark.parametrize(
+    ("histograms", "first_free"),
+    [
+        pytest.param([BUSY_SHARE, UPSTREAM_READY, MESSAGE_SIZE], Word.STAGE_SECONDS + len(Stage), id="slot"),
+        pytest.param(
+            [WAIT, DURATION, BUDGET_SHARE, *STAGE_TIMES.values()], TallyWord.OLDEST_SINCE + 1, id="tally"
+        ),
+    ],
+)
+def test_histograms_do_not_run_into_each_other(histograms: list[Histogram], first_free: int) -> None:
+    used = [word for one in histograms for word in range(one.first, one.sum + 1)]
+    assert len(set(used)) == len(used)
+    assert first_free <= min(used) <= max(used) < 1024 // 8
 
 
 def test_what_a_child_writes_its_parent_sees() -> None:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.net.address import SocketAddress
+from bqfilter.outcome import Outcome, Result
 from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp.phases import Phase
-from bqfilter.transaction import Result
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
 from tests.doubles.settings import HOSTNAME, settings
 from tests.doubles.streams import CLOSE, RESET, Event, ScriptedStream
@@ -72,7 +73,11 @@ def hold(
     clock, sink, results, stages = server.clock, RecordingSink(), list[Result](), list[Stage]()
     given, log = settings(*lines), Log(sink, is_json=False)
     upstream = Upstream(given, [SocketAddress(2, ("127.0.0.1", 10026))], HOSTNAME, clock, server.connect, log)
-    around = Surroundings(given, HOSTNAME, clock, upstream, bytearray(buffer), results.append)
+
+    def count(outcome: Outcome) -> None:
+        results.append(outcome.result)
+
+    around = Surroundings(means(given, upstream, clock, log), HOSTNAME, clock, bytearray(buffer), count)
     client = ScriptedStream(clock, events)
     ledger = Ledger(clock, lambda stage, _now, _until: stages.append(stage))
     session = Session(client, around, ledger, log)
@@ -135,7 +140,9 @@ def test_a_pipelined_group_is_answered_in_one_write() -> None:
 
     given, log = settings(), Log(RecordingSink(), is_json=False)
     upstream = Upstream(given, [SocketAddress(2, ("127.0.0.1", 1))], HOSTNAME, clock, server.connect, log)
-    around = Surroundings(given, HOSTNAME, clock, upstream, bytearray(4096), lambda _result: None)
+    around = Surroundings(
+        means(given, upstream, clock, log), HOSTNAME, clock, bytearray(4096), lambda _outcome: None
+    )
     client = Client(clock, [OPENING, ENVELOPE, MESSAGE + b"QUIT\r\n"])
     Session(client, around, Ledger(clock, lambda *_: None), log).run()
 

@@ -12,12 +12,14 @@ from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
+from bqfilter.outcome import Outcome, Result
 from bqfilter.smtp import replies
 from bqfilter.smtp.commands import Mail, Rcpt
 from bqfilter.smtp.replies import Reply
-from bqfilter.transaction import Outcome, Result, Transaction
+from bqfilter.transaction import Transaction
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
 from tests.doubles.settings import HOSTNAME, settings
 from tests.doubles.upstream import HANGUP, SILENCE, XFORWARD, FakeUpstream
@@ -71,7 +73,8 @@ def make(clock: FakeClock, server: FakeUpstream, *lines: str) -> Bench:
     upstream = Upstream(given, [address], HOSTNAME, clock, server.connect, log)
     budget = Budget(given.budget, clock, clock())
     ledger = Ledger(clock, lambda *_: None)
-    return Bench(server, Transaction(given, Client(), upstream, budget, ledger, log), clock, sink)
+    transaction = Transaction(means(given, upstream, clock, log), Client(), budget, ledger, log)
+    return Bench(server, transaction, clock, sink)
 
 
 @pytest.fixture

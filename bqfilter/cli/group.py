@@ -7,6 +7,8 @@ from bqfilter.cli.check import check
 from bqfilter.cli.config import show_config
 from bqfilter.cli.demo import demo
 from bqfilter.cli.postfix_config import postfix_config
+from bqfilter.cli.quarantine import quarantine
+from bqfilter.cli.scan import scan
 from bqfilter.cli.serve import serve
 from bqfilter.cli.status import status
 from bqfilter.cli.top import top
@@ -25,5 +27,7 @@ main.add_command(demo)
 main.add_command(show_config)
 main.add_command(tune)
 main.add_command(postfix_config)
+main.add_command(quarantine)
+main.add_command(scan)
 main.add_command(status)
 main.add_command(top)

@@ -49,6 +49,7 @@ _FILE = Text("path", r"/[^\x00-\x1f\x7f]*", "an absolute path")
 _WORD = Text("text", r"[^\x00-\x1f\x7f]{0,4000}", "text without control characters")
 _PATTERN = Text("pattern", r"[^\x00-\x1f\x7f/]{1,200}", 'a file name, "*" and "?" stand for anything')
 _EXTENSION = Text("extension", r"[A-Za-z0-9_+-]{1,20}", "a file name extension without its dot")
+_SIGNATURE = Text("signature", r"[!-~]{1,200}", 'the name of a signature, "*" and "?" stand for anything')
 _TYPE = Text(
     "media type", r"[A-Za-z0-9.+-]{1,60}/(?:\*|[A-Za-z0-9.+_-]{1,100})", '"type/subtype" or "type/*"'
 )
@@ -90,12 +91,13 @@ def _timeout(default: float, doc: str = "") -> Any:
     )
 
 
-def _size_limit(default: int) -> Any:
+def _size_limit(default: int, doc: str = "") -> Any:
     return field(
         default=default,
         metadata=about(
             Size(0, GIB),
-            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit.",
+            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit."
+            + doc,
         ),
     )
 
@@ -106,6 +108,18 @@ def _on_hit(default: Response) -> Any:
 
 def _reply(default: str) -> Any:
     return field(default=ReplyTemplate.parse(default), metadata=about(ReplyKind(), _REPLIES))
+
+
+def _failures(default: int) -> Any:
+    return field(
+        default=default,
+        metadata=about(
+            Count(0, 1000),
+            "After so many failures in a row, counted over the whole pool, it is not asked any more until "
+            "`retry` has passed; each message is treated as `on_error` says, at once. 0 means it is always "
+            "asked.",
+        ),
+    )
 
 
 def _name(default: str) -> Any:
@@ -147,15 +161,7 @@ class ScannerSettings(Table):
         default=False,
         metadata=about(Flag(), "Whether to leave it out where a scanner before it has found something."),
     )
-    failures: int = field(
-        default=3,
-        metadata=about(
-            Count(0, 1000),
-            "After so many failures in a row, counted over the whole pool, it is not asked any more until "
-            "`retry` has passed; each message is treated as `on_error` says, at once. 0 means it is always "
-            "asked.",
-        ),
-    )
+    failures: int = _failures(3)
     retry: float = field(
         default=10.0,
         metadata=about(
@@ -180,6 +186,7 @@ class ScannerSettings(Table):
         default="",
         metadata=about(OPTIONAL_ADDRESS, 'Where the message goes instead where the action is "redirect".'),
     )
+    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
     def responses(self) -> Iterator[tuple[str, Response]]:
         """Every key that holds an action, with its value."""
@@ -199,6 +206,7 @@ class RulesSettings(ScannerSettings):
     kind: ClassVar[str] = "rules"
 
     name: str = _name("rules")
+    failures: int = _failures(0)
     timeout: float = _timeout(5.0)
     header_checks: tuple[str, ...] = field(
         default=(),
@@ -238,7 +246,6 @@ class RulesSettings(ScannerSettings):
             "they stand.",
         ),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
 
 _EXECUTABLE = (
@@ -252,6 +259,7 @@ class AttachmentSettings(ScannerSettings):
     kind: ClassVar[str] = "attachments"
 
     name: str = _name("attachments")
+    failures: int = _failures(0)
     timeout: float = _timeout(5.0)
     banned_extensions: tuple[str, ...] = field(
         default=tuple(_EXECUTABLE.split()),
@@ -328,6 +336,7 @@ class PythonSettings(ScannerSettings):
         )
     )
     name: str = _name("python")
+    failures: int = _failures(0)
     timeout: float = _timeout(10.0, "; it is interrupted then")
     options: tuple[tuple[str, str], ...] = field(
         default=(),
@@ -341,7 +350,6 @@ class PythonSettings(ScannerSettings):
         default=REJECT,
         metadata=about(ResponseKind(), "What to do when it says there is something, and no more."),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +366,7 @@ class CommandSettings(ScannerSettings):
         )
     )
     name: str = _name("command")
+    failures: int = _failures(0)
     timeout: float = _timeout(30.0, "; it is killed then, with all that it started")
     size_limit: int = _size_limit(25 * MIB)
     changes_message: bool = field(
@@ -373,7 +382,6 @@ class CommandSettings(ScannerSettings):
         metadata=about(Size(0, 1024 * GIB), "How much address space the program may use. 0 means no limit."),
     )
     on_hit: Response = _on_hit(REJECT)
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused: {detail}")
 
     def problems(self) -> Iterator[Problem]:
         yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
@@ -390,9 +398,31 @@ class ClamdSettings(ScannerSettings):
     )
     name: str = _name("clamd")
     timeout: float = _timeout(30.0)
-    size_limit: int = _size_limit(25 * MIB)
+    size_limit: int = _size_limit(25 * MIB, " clamd's own StreamMaxLength must not be smaller.")
+    on_excess: Response = field(
+        default=DEFER,
+        metadata=about(
+            ResponseKind(),
+            "What to do with a message that goes beyond a limit of clamd's own, MaxScanSize for example, so "
+            "that it was not scanned whole. clamd tells so only with AlertExceedsMax in its configuration; "
+            "without that, what lies beyond counts as clean.",
+        ),
+    )
+    signatures: tuple[tuple[str, Response], ...] = field(
+        default=(),
+        metadata=about(
+            MapOf(_SIGNATURE, ResponseKind()),
+            "What to do about some signatures instead of `on_hit`, the first that fits: "
+            '{ "Heuristics.Phishing.*" = "tag", "Sanesecurity.*" = "quarantine" }. "*" and "?" stand for '
+            "anything.",
+        ),
+    )
     on_hit: Response = _on_hit(REJECT)
     reply: ReplyTemplate = _reply("554 5.7.1 Malware found: {detail}")
+
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        yield from (("signatures", response) for _, response in self.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,9 +439,8 @@ class SpamdSettings(ScannerSettings):
         default="",
         metadata=about(
             _USER,
-            'Whose preferences spamd uses; "{recipient}" is the recipient where a message has only one. "" '
-            "leaves "
-            "it to spamd.",
+            'Whose preferences spamd uses; "{recipient}" is the recipient, in lower case, where a message '
+            'has only one. "" leaves it to spamd.',
         ),
     )
     spam_headers: bool = field(
@@ -419,25 +448,33 @@ class SpamdSettings(ScannerSettings):
         metadata=about(
             Flag(),
             "Whether the X-Spam-* fields that spamd would add are added to every message. Those that a "
-            "message came with are removed then.",
+            "message came with are removed then. By the tests in X-Spam-Status bqfilterd sees that spamd "
+            "broke a check off, so that field should stay as SpamAssassin makes it.",
         ),
     )
     quarantine_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is quarantine, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is quarantine, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     reject_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is reject, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is reject, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     on_hit: Response = _on_hit(TAG)
     reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
+
+    def problems(self) -> Iterator[Problem]:
+        yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
+        if 0 < self.reject_score <= self.quarantine_score:
+            yield Problem("quarantine_score", "is never reached, because `reject_score` is not above it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,8 +495,9 @@ class RspamdSettings(ScannerSettings):
         default=True,
         metadata=about(
             Flag(),
-            "Whether the header fields that Rspamd wants added and removed are, and its subject put in, on "
-            "every message that is passed on.",
+            "Whether a message that is passed on is changed as Rspamd wants it, as by a milter: header "
+            "fields added and removed, its subject put in, DKIM signatures added, recipients added and "
+            "removed. A new sender or body is never taken from it.",
         ),
     )
     on_reject: Response = field(
@@ -472,7 +510,13 @@ class RspamdSettings(ScannerSettings):
         default=TAG, metadata=about(ResponseKind(), "What to do where Rspamd's action is rewrite subject.")
     )
     on_greylist: Response = field(
-        default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is greylist.")
+        default=ACCEPT,
+        metadata=about(
+            ResponseKind(),
+            "What to do where Rspamd's action is greylist. Its greylist module says soft reject to clients "
+            "that have to come back; greylist itself is said where that module is off, and then every time, "
+            "so that `defer` would end in a bounce.",
+        ),
     )
     on_soft_reject: Response = field(
         default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is soft reject.")
@@ -488,7 +532,7 @@ class RspamdSettings(ScannerSettings):
         default=TAG,
         metadata=about(ResponseKind(), "What to do where Rspamd's action is one of its operator's own."),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam: {detail}")
+    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -670,8 +714,8 @@ class QuarantineSettings(Table):
         default=0,
         metadata=about(
             Size(0, 1024 * GIB),
-            "`bqfilterd quarantine expire` deletes the oldest until all together is no larger. 0 means no "
-            "limit.",
+            "The oldest are deleted by `bqfilterd quarantine expire` until all together is no larger. 0 "
+            "means no limit.",
         ),
     )
 

@@ -174,8 +174,9 @@ def reloaded(old: Settings, new: Settings) -> Settings:
     a restart, one that left it goes on as before.
     """
     listed = {listen.endpoint: listen for listen in new.listen}
-    single = [row.name for row in tables() if not row.field.many]
-    return Settings(
+    single = {row.name for row in tables() if not row.field.many}
+    return dataclasses.replace(
+        new,
         listen=tuple(_kept(listen, listed.get(listen.endpoint, listen)) for listen in old.listen),
         **{name: _kept(getattr(old, name), getattr(new, name)) for name in single},
     )

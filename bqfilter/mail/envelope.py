@@ -45,6 +45,11 @@ class Client:
         return b"%b[%b]" % (self.name, self.address)
 
     @property
+    def source(self) -> str:
+        """ "local" for a client that Postfix counts as such; "remote" for any other, known or not."""
+        return "local" if (self.fact(b"SOURCE") or b"").upper() == b"LOCAL" else "remote"
+
+    @property
     def helo(self) -> bytes:
         """What the client called itself, empty where unknown."""
         return self.fact(b"HELO") or b""

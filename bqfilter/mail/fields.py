@@ -155,7 +155,7 @@ def make_field(name: str | bytes, value: str | bytes) -> bytes:
     follows it and becomes one where none does, so that no value can end its field; other control characters
     go. A line that is longer than RFC 5322 allows is cut, wherever that falls.
     """
-    name = name.encode("ascii", "replace") if isinstance(name, str) else name
+    name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} cannot be the name of a header field")
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value

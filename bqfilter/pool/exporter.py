@@ -44,6 +44,7 @@ class Exporter:
         leave_master: Callable[[], None],
         log: Log,
     ) -> None:
+        self._settings = settings
         self._identity = identity
         self._scoreboard = scoreboard
         self._leave_master = leave_master
@@ -51,6 +52,7 @@ class Exporter:
         self._throttle = Throttle()
         self._forked_at = 0.0
         self._pid = 0
+        self._is_outdated = False  # the one that runs, by settings newer than its own
         self._endpoint = settings.metrics.listen
         self._socket = self._listen(self._endpoint) if self._endpoint else None
 
@@ -60,10 +62,15 @@ class Exporter:
             return
         if self._pid and not self._is_alive():
             self._bury(now)
-        if self._pid and now - max(self._forked_at, self._sampled_at) > _HUNG_AFTER:
+        if self._pid and (self._is_outdated or now - max(self._forked_at, self._sampled_at) > _HUNG_AFTER):
             os.kill(self._pid, signal.SIGKILL)  # alive a moment ago, so the pid is certainly its own
         if not self._pid and now >= self._throttle.closed_until:
             self._fork(self._socket, now)
+
+    def take(self, settings: Settings) -> None:
+        """These settings are in force from now on; an exporter that looks at others is replaced."""
+        self._is_outdated |= settings.upstream.endpoints != self._settings.upstream.endpoints
+        self._settings = settings
 
     def after_fork_in_worker(self) -> None:
         """A worker has no business with scrapers."""
@@ -100,6 +107,9 @@ class Exporter:
             return False
 
     def _bury(self, now: float) -> None:
+        if self._is_outdated:
+            self._pid, self._is_outdated = 0, False
+            return
         if now - self._forked_at > _SETTLED_AFTER:
             self._throttle.forgive()
         delay = self._throttle.on_early_death(now)
@@ -107,7 +117,7 @@ class Exporter:
         self._pid = 0
 
     def _fork(self, sock: socket.socket, now: float) -> None:
-        self._forked_at = now
+        self._forked_at, self._is_outdated = now, False
         master_pid = os.getpid()
         try:
             pid = os.fork()
@@ -131,7 +141,7 @@ class Exporter:
 
             drop_privileges(self._identity)
             pages.die_with(master_pid)
-            pages.run(sock, self._scoreboard, self._log)
+            pages.run(sock, self._scoreboard, self._settings, self._log)
         except BaseException as error:
             self._log.error("exporter failed", cause=f"{type(error).__name__}: {error}")
         finally:

@@ -7,8 +7,8 @@
 The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
 SIGKILL, the workers notice by the pipe that it held, finish and leave.
 
-Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names.
-Addresses in the configuration need none.
+Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names,
+and loads filters of the site's own for trial. Addresses in the configuration need no resolver.
 """
 
 import gc
@@ -31,6 +31,7 @@ from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
 from bqfilter.pool.exporter import Exporter
+from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
@@ -43,13 +44,15 @@ from bqfilter.pool.startup import (
     upstream_addresses,
 )
 from bqfilter.pool.watch import Watch
-from bqfilter.pool.worker import Assignment, run_worker
+from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
 from bqfilter.saturation.queues import entrance_of
+from bqfilter.scanning.board import ScannerBoard
+from bqfilter.scanning.making import make_scanners
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word, create_file
 
-SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 PID_FILE_NAME = "bqfilterd.pid"
 
+_SPARE_SCANNER_PLACES = 6  # for scanners that a reload brings
 _TICK = 0.25  # seconds between two looks at children and clocks
 _BUSY_TICK = 0.02  # the same while workers are starting or leaving
 _KILL_GRACE = 10.0  # seconds beyond the last limit before a worker is killed
@@ -74,7 +77,10 @@ class Master:
         self._listeners: list[Listener] = open_listeners(settings, inherited)
         refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
         self._hostname = hostname_of(settings)
+        self._scanners = make_scanners(settings, self._hostname)
+        rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
+        self._assign_places()
         self._watch = Watch(self._scoreboard, settings, self._log)
         self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
@@ -176,6 +182,8 @@ class Master:
                     self._settings,
                     self._listeners,
                     self._upstream,
+                    self._scanners,
+                    self._scoreboard.scanners,
                     self._hostname,
                     self._identity,
                     self._scoreboard.slots[slot_index],
@@ -287,6 +295,8 @@ class Master:
             upstream = upstream_addresses(settings)
             refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = open_log(settings.log.target, settings.log.format)
+            scanners = make_scanners(settings, hostname_of(settings))
+            rehearse(scanners, self._identity)
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
             self._watch.count(MasterWord.FAILED_RELOADS)
@@ -295,12 +305,21 @@ class Master:
         for key in not_reloadable_changes(self._settings, wanted):
             self._log.warning("key takes effect after a restart only", key=key)
         self._settings, self._upstream, self._log = settings, upstream, log
-        self._hostname = hostname_of(settings)
+        self._hostname, self._scanners = hostname_of(settings), scanners
+        self._assign_places()
         self._take_allow_lists()
+        self._exporter.take(settings)
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
         self._watch.take(settings, self._roster.generation, log)
         self._is_ready = False
+
+    def _assign_places(self) -> None:
+        board = ScannerBoard(self._scoreboard.scanners, SLOT_COUNT)
+        for name in board.assign(scanner.settings for scanner in self._scanners):
+            self._log.warning(
+                "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
+            )
 
     def _take_allow_lists(self) -> None:
         allowed = {listen.endpoint: AllowList(listen.networks) for listen in self._settings.listen}
@@ -360,15 +379,16 @@ class Master:
     def _open_scoreboard(self) -> Scoreboard:
         directory = self._settings.runtime.directory
         entrances = [entrance_of(one.socket, str(bound_address(one))) for one in self._listeners]
+        places = len(self._scanners) + _SPARE_SCANNER_PLACES
         try:
             make_runtime_directory(directory, self._identity)
             group = self._identity.gid if self._identity else -1
-            return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group)
+            return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group, places)
         except OSError as error:
             self._log.warning(
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
-            return Scoreboard.anonymous(SLOT_COUNT, entrances)
+            return Scoreboard.anonymous(SLOT_COUNT, entrances, places)
 
     def _write_pid_file(self) -> None:
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME

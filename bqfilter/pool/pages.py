@@ -1,9 +1,10 @@
-"""Exporter, the child's side: the pages it serves, and its two threads.
+"""Exporter, the child's side: the pages it serves, and its three threads.
 
 /metrics has everything (in OpenMetrics where that is asked for), /-/healthy says that this process does its
-work, /-/ready that mail is being taken. One thread watches the queues, the other accepts requests and gives
-each a thread of its own. Nothing here ever forks, so threads are safe. A request may take five seconds and no
-longer, and there are only so many at a time.
+work, /-/ready that mail is being taken. One thread watches the queues, one looks at Postfix's configuration,
+one accepts requests and gives each a thread of its own. Nothing here forks without running another program
+at once, so threads are safe. A request may take five seconds and no longer, and there are only so many at a
+time.
 
 Imported by the exporter alone: all this is heavier than a worker.
 """
@@ -20,8 +21,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from bqfilter.config.schema import Settings
 from bqfilter.log import Log
 from bqfilter.net.address import SocketAddress
+from bqfilter.saturation.neighbours import Survey
 from bqfilter.saturation.queues import QueueProbe
 from bqfilter.saturation.reader import Board, Life
 from bqfilter.saturation.sampler import INTERVAL, Sampler
@@ -37,6 +40,7 @@ else:
     METRICS_MISSING = ""
 
 _REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
+SURVEY_INTERVAL = 60.0  # seconds between two looks at whether Postfix's files have changed
 _MAX_REQUESTS = 8  # at a time; further ones are turned away
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -51,11 +55,13 @@ def die_with(master_pid: int) -> None:
         os._exit(0)
 
 
-def run(sock: socket.socket, scoreboard: Scoreboard, log: Log) -> None:
+def run(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> None:
     """Watch the queues in this thread, and answer in another."""
     sampler = Sampler(scoreboard, QueueProbe(), time.monotonic())
-    server = _Server(sock, Pages(Board(scoreboard.view)))
+    survey = Survey(settings)
+    server = _Server(sock, Pages(Board(scoreboard.view), survey))
     threading.Thread(target=_serve, args=(server, log), name="http", daemon=True).start()
+    threading.Thread(target=_look_around, args=(survey,), name="postfix", daemon=True).start()
     log.info("metrics served", at=str(SocketAddress(sock.family, sock.getsockname())))
     if METRICS_MISSING:
         log.warning(
@@ -64,6 +70,13 @@ def run(sock: socket.socket, scoreboard: Scoreboard, log: Log) -> None:
     while True:
         sampler.sample(time.monotonic())
         time.sleep(INTERVAL)
+
+
+def _look_around(survey: Survey) -> None:
+    """In a thread of its own, because postconf may take its time, or hang."""
+    while True:
+        survey.look()
+        time.sleep(SURVEY_INTERVAL)
 
 
 def _serve(server: "_Server", log: Log) -> None:
@@ -79,9 +92,9 @@ def _serve(server: "_Server", log: Log) -> None:
 class Pages:
     """The WSGI application."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, survey: Survey | None = None) -> None:
         self._board = board
-        self._metrics = _make_metrics_page(board)
+        self._metrics = _make_metrics_page(board, survey)
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
@@ -117,11 +130,11 @@ class Pages:
         return _text(respond, "200 OK", "ready")
 
 
-def _make_metrics_page(board: Board) -> Application | None:
+def _make_metrics_page(board: Board, survey: Survey | None) -> Application | None:
     if METRICS_MISSING:
         return None
     registry = CollectorRegistry()
-    registry.register(BoardCollector(board))
+    registry.register(BoardCollector(board, survey))
     page: Application = make_wsgi_app(registry)
     return page
 

@@ -27,16 +27,23 @@ from bqfilter.config.schema import Settings
 from bqfilter.errors import ConversationLost
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
-from bqfilter.net.address import SocketAddress
+from bqfilter.net.address import Endpoint, SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
+from bqfilter.outcome import Outcome, Result
 from bqfilter.pool.startup import Identity, drop_privileges
-from bqfilter.scoreboard import Slot, Tally, TallyWord, Word
+from bqfilter.quarantine import Quarantine
+from bqfilter.scanning.board import ScannerBoard
+from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.scanner import Scanner
+from bqfilter.scoreboard import MESSAGE_SIZE, Slot, Tally, TallyWord, Word
 from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp import replies
-from bqfilter.transaction import Result
+from bqfilter.transaction import Means
 from bqfilter.upstream import Upstream
+
+SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 
 _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
@@ -59,6 +66,8 @@ _TITLES = {
 
 _WORDS = {
     Result.ACCEPTED: Word.ACCEPTED,
+    Result.QUARANTINED: Word.QUARANTINED,
+    Result.DISCARDED: Word.DISCARDED,
     Result.REJECTED: Word.REJECTED,
     Result.TEMPFAILED: Word.TEMPFAILED,
     Result.OUTCOME_UNKNOWN: Word.OUTCOME_UNKNOWN,
@@ -72,13 +81,16 @@ class Assignment:
 
     `lifeline` is the reading end of a pipe that the master holds open while it lives: an idle worker wakes
     up when it closes, a busy one sees that `master_pid` is no longer its parent. Through `reports` a worker
-    sends the number of its slot when it has done its share. `tallies` has one for each listener; on SIGUSR2
+    sends the number of its slot when it has done its share. `scanner_memory` is the scoreboard's region for
+    scanners, of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
     the worker writes to the descriptor `slow_log` where in the program it stands.
     """
 
     settings: Settings
     listeners: Sequence[Listener]
     upstream: Sequence[SocketAddress]
+    scanners: Sequence[Scanner]
+    scanner_memory: memoryview
     hostname: bytes
     identity: Identity | None
     slot: Slot
@@ -110,27 +122,40 @@ class Worker:
         self._peer = ""
         self._activity = ""
         self._weighed_at = 0.0
-        self._around = Surroundings(
+        self._upstream = Upstream(
             settings,
+            assignment.upstream,
             assignment.hostname,
             self._clock,
-            Upstream(
-                settings,
-                assignment.upstream,
-                assignment.hostname,
-                self._clock,
-                connect,
-                self._log,
-                self._slot,
-            ),
-            bytearray(_CONTENT_BUFFER_BYTES),
-            self._count,
+            connect,
+            self._log,
+            self._slot,
+        )
+        self._judge = self._make_judge()
+        means = Means(settings, self._upstream, self._judge, Quarantine(settings.quarantine.directory))
+        buffer = bytearray(_CONTENT_BUFFER_BYTES)
+        self._around = Surroundings(means, assignment.hostname, self._clock, buffer, self._count, self._weigh)
+
+    def _make_judge(self) -> Judge:
+        given = self._given
+        names = [scanner.settings.name for scanner in given.scanners]
+        board = ScannerBoard(given.scanner_memory, SLOT_COUNT)
+        return Judge(
+            given.settings,
+            given.scanners,
+            given.hostname.decode("ascii"),
+            self._clock,
+            self._log,
+            board.places(names, self._slot.index),
+            slots=min(2 * given.settings.pool.workers, SLOT_COUNT),
+            announce=self._slot.ask,
         )
 
     def run(self) -> int:
         """Serve until it is time to leave; returns the exit status."""
         self._slot.move_in(os.getpid())
         drop_privileges(self._given.identity)
+        self._judge.after_fork_in_worker()
         wake = self._take_over_signals()
         epoll = self._make_epoll(wake)
         self._go_idle()
@@ -140,7 +165,7 @@ class Worker:
         if not self._is_draining:
             self._serve_next()  # the kernel may have woken us, and nobody else, for one more connection
         self._slot.leave()
-        self._around.upstream.close()
+        self._upstream.close()
         return 0
 
     def _has_master(self) -> bool:
@@ -179,7 +204,7 @@ class Worker:
             self._go_idle()
         events = epoll.poll(_TICK, 1)
         if not events:
-            self._around.upstream.close_if_idle()
+            self._upstream.close_if_idle()
             return
         if events[0][0] == wake.fileno():
             wake.recv(4096)
@@ -230,7 +255,7 @@ class Worker:
             tally.count(TallyWord.DENIED)
             self._deny(stream)
         else:
-            self._hold_session(stream, ledger, accepted.waited, session_id)
+            self._hold_session(stream, ledger, accepted.waited, session_id, listener.endpoint)
             self._note_duration(tally, accepted.waited or 0.0, self._clock() - began, ledger)
         ledger.take()
         self._slot.end(self._clock(), ledger.totals)
@@ -253,8 +278,11 @@ class Worker:
             self._weighed_at = self._clock()
             self._slot[Word.MEMORY] = _own_memory()
 
-    def _hold_session(self, stream: Stream, ledger: Ledger, waited: float | None, session_id: str) -> None:
-        session = Session(stream, self._around, ledger, self._log.for_session(session_id), waited)
+    def _hold_session(
+        self, stream: Stream, ledger: Ledger, waited: float | None, session_id: str, listener: Endpoint
+    ) -> None:
+        log = self._log.for_session(session_id)
+        session = Session(stream, self._around, ledger, log, waited, session_id, listener)
         self._session = session
         if self._is_draining:  # told between accept and here
             session.drain()
@@ -292,8 +320,16 @@ class Worker:
             self._activity = activity
             setproctitle.setproctitle(f"bqfilterd: worker {self._slot.index} {activity} {self._peer}")
 
-    def _count(self, result: Result) -> None:
-        self._slot.count(_WORDS[result])
+    def _count(self, outcome: Outcome) -> None:
+        self._slot.count(_WORDS[outcome.result])
+        if outcome.reply is replies.QUARANTINE_FAILED:
+            self._slot.count(Word.KEEP_FAILURES)
+        if outcome.result is not Result.QUARANTINED:
+            for _ in outcome.kept_as:
+                self._slot.count(Word.COPIES_KEPT)
+
+    def _weigh(self, size: int) -> None:
+        self._slot.observe(MESSAGE_SIZE, size)
 
     def _on_drain(self, _number: int, _frame: FrameType | None) -> None:
         self._is_leaving = self._is_draining = True

@@ -1,9 +1,10 @@
 """The scoreboard and the accept queues as Prometheus metrics.
 
 `bqfilter.saturation.metrics` declares them. Everything is read anew with each scrape, so nothing is counted
-here. What is not known is left out, never given as 0: `queue_probe_supported` says which zeros to trust. Sums
-that are computed (time spent so far by sessions that go on) are never lower than they were in the scrape
-before, since Prometheus would take that for a restart.
+here; what is said of Postfix alone was read before, by a `Survey`. What is not known is left out, never given
+as 0: `queue_probe_supported` says which zeros to trust. Sums that are computed (time spent so far by sessions
+that go on) are never lower than they were in the scrape before, since Prometheus would take that for a
+restart.
 
 No label names a process, a sender or a client: the number of series depends on the configuration alone.
 """
@@ -25,12 +26,16 @@ from prometheus_client.utils import floatToGoString
 from bqfilter import __version__
 from bqfilter.ledger import Stage
 from bqfilter.saturation.metrics import METRICS, PREFIX, Metric
+from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import Queue, QueueProbe
-from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, Snapshot, queues
+from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, ScannerFigures, Snapshot, queues
+from bqfilter.scanning.board import ScannerWord
+from bqfilter.scanning.breaker import State as Breaker
 from bqfilter.scoreboard import (
     BUDGET_SHARE,
     BUSY_SHARE,
     DURATION,
+    MESSAGE_SIZE,
     STAGE_TIMES,
     UPSTREAM_READY,
     WAIT,
@@ -53,7 +58,11 @@ _FAMILIES: dict[str, type[Family]] = {
 }
 
 _STATES = (State.STARTING, State.IDLE, State.BUSY, State.LEAVING)
-_RESULTS = (Word.ACCEPTED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN, Word.CLIENT_ABORT)
+_RESULTS = (
+    Word.ACCEPTED, Word.QUARANTINED, Word.DISCARDED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN,
+    Word.CLIENT_ABORT,
+)  # fmt: skip
+_FINDINGS = (ScannerWord.CLEAN, ScannerWord.HIT, ScannerWord.ERROR, ScannerWord.UNSCANNED)
 _PROBES = ("length", "age", "wait", "drops")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -66,8 +75,11 @@ Row = tuple[str, tuple[str, ...], Value]
 class BoardCollector(Collector):
     """Collects from a scoreboard. Several scrapes at a time are served one after the other."""
 
-    def __init__(self, board: Board, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, board: Board, survey: Survey | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._board = board
+        self._survey = survey
         self._probe = QueueProbe()
         self._clock = clock
         self._lock = threading.Lock()
@@ -97,6 +109,9 @@ class BoardCollector(Collector):
             yield from self._never_falling(
                 self._read("processes", lambda: list(_of_processes(snapshot))) or []
             )
+        if self._survey is not None:
+            yield from _of_neighbours(self._survey.neighbours)
+            self._errors["postfix"] = self._survey.failures
         yield from (("collector_duration_seconds", (name,), took) for name, took in self._durations.items())
         yield from (("collector_errors", (name,), count) for name, count in self._errors.items())
 
@@ -124,6 +139,17 @@ def _of_snapshot(snapshot: Snapshot) -> Iterator[Row]:
     yield from _of_sessions(snapshot)
     for listener in snapshot.listeners:
         yield from _of_listener(snapshot, listener)
+    for scanner in snapshot.scanners:
+        yield from _of_scanner(snapshot, scanner)
+
+
+def _of_scanner(snapshot: Snapshot, scanner: ScannerFigures) -> Iterator[Row]:
+    name = scanner.label.name
+    for word in _FINDINGS:
+        yield "filter_reports", (name, word.name.lower()), scanner.total(word)
+    yield "filter_duration_seconds", (name,), scanner.seconds
+    if scanner.label.is_present and scanner.label.failures:
+        yield "filter_breaker_open", (name,), int(scanner.breaker(snapshot.taken_at) is not Breaker.CLOSED)
 
 
 def _of_master(snapshot: Snapshot) -> Iterator[Row]:
@@ -170,6 +196,9 @@ def _of_pool(snapshot: Snapshot) -> Iterator[Row]:
 def _of_sessions(snapshot: Snapshot) -> Iterator[Row]:
     for word in _RESULTS:
         yield "messages", (word.name.lower(),), snapshot.total(word)
+    yield "message_size_bytes", (), snapshot.distribution(MESSAGE_SIZE)
+    yield "quarantine_copies", (), snapshot.total(Word.COPIES_KEPT)
+    yield "quarantine_failures", (), snapshot.total(Word.KEEP_FAILURES)
     yield "session_duration_seconds", (), snapshot.tally_distribution(DURATION)
     squares = sum(listener.seconds(TallyWord.DURATION_SQUARES) for listener in snapshot.listeners)
     yield "session_duration_squares", (), float(squares)
@@ -218,6 +247,14 @@ def _of_probes(listener: ListenerFigures, queue: Queue, *, is_followed: bool) ->
     known = (queue.length is not None, queue.oldest_age is not None, knows_wait, queue.drops is not None)
     for probe, is_known in zip(_PROBES, known, strict=True):
         yield "queue_probe_supported", (listener.entrance.address, probe), int(is_known)
+
+
+def _of_neighbours(neighbours: Iterable[Neighbour]) -> Iterator[Row]:
+    for one in neighbours:
+        if one.process_limit is not None:
+            yield "postfix_process_limit", (one.service, one.role), one.process_limit
+        if one.speed_adjust is not None:
+            yield "postfix_speed_adjust", (one.service,), int(one.speed_adjust)
 
 
 def _of_processes(snapshot: Snapshot) -> Iterator[Row]:

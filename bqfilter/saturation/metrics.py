@@ -63,7 +63,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "exporter_forks",
             "counter",
             (),
-            "Exporters started. More than one: it died; mail does not notice, the log says why.",
+            "Exporters started. More than one: it died, and the log says why, or a reload changed "
+            "upstream.endpoints. Mail does not notice.",
         ),
     ),
     "The pool": (
@@ -246,7 +247,14 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "counter",
             ("result",),
             "Messages by what became of them; outcome_unknown may have been delivered twice, the log has "
-            "their queue ids.",
+            "their queue ids. quarantined and discarded were answered 250 and not delivered.",
+        ),
+        Metric(
+            "message_size_bytes",
+            "histogram",
+            (),
+            "Size of each message that came to its end, whatever became of it. Many near the limit of "
+            "scanners: these pass unscanned, or hold their worker for long.",
         ),
         Metric(
             "session_duration_seconds",
@@ -310,6 +318,43 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "in the program.",
         ),
     ),
+    "Scanners": (
+        Metric(
+            "filter_reports",
+            "counter",
+            ("filter", "finding"),
+            "What scanners said: clean, hit, error (it failed) or unscanned (it was not asked: too large a "
+            "message, or left alone after failures). error or unscanned rising: see the log for the cause, "
+            "and on_error for what becomes of these messages.",
+        ),
+        Metric(
+            "filter_duration_seconds",
+            "histogram",
+            ("filter",),
+            "How long each scanner took over a message, failures included. The one to look at when "
+            'workers_busy_phase{phase="filter"} is high.',
+        ),
+        Metric(
+            "filter_breaker_open",
+            "gauge",
+            ("filter",),
+            "At 1 the scanner is left alone because it failed too often, at 0 it is asked. Absent for one "
+            "without a breaker. Mend the scanner: messages are treated as its on_error says meanwhile.",
+        ),
+        Metric(
+            "quarantine_copies",
+            "counter",
+            (),
+            "Copies kept of messages that were delivered, rejected or dropped besides.",
+        ),
+        Metric(
+            "quarantine_failures",
+            "counter",
+            (),
+            "Messages that could not be kept, and were answered 451. The disk is full, or the directory is "
+            "not the workers' to write to; the log has the cause.",
+        ),
+    ),
     "The after-filter server": (
         Metric(
             "upstream_ready_seconds",
@@ -331,6 +376,24 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             ("stage",),
             "How often no after-filter server could be reached (connect), or it was lost in the middle of a "
             "message (conversation); the client is told 451. The log has the cause.",
+        ),
+    ),
+    "Postfix around us": (
+        Metric(
+            "postfix_process_limit",
+            "gauge",
+            ("service", "role"),
+            "The maxproc of Postfix's services that connect to us (before) and that we connect to (after), "
+            "as postconf tells it. The pool should not be larger than after; before divided by workers_limit "
+            "says how many turns a worker may have to take. Missing where Postfix cannot be asked, and for "
+            "a service without a limit.",
+        ),
+        Metric(
+            "postfix_speed_adjust",
+            "gauge",
+            ("service",),
+            "Whether that before-filter service takes a message whole before it calls us: 1, or 0. Without "
+            "it each of its processes holds a worker for as long as its client takes to send.",
         ),
     ),
     "This page itself": (

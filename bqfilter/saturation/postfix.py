@@ -44,6 +44,10 @@ class PostfixUnreadable(BqfilterError):
     """Postfix's configuration cannot be had; the message is for the operator's eyes."""
 
 
+class PostfixMissing(PostfixUnreadable):
+    """There is no Postfix on this machine."""
+
+
 class Parameters:
     """Values of parameters by name, read as the type that each of them has in Postfix.
 
@@ -181,7 +185,7 @@ class _Postconf:
 
     def _run(self, options: tuple[str, ...]) -> str:
         if not self._program:
-            raise PostfixUnreadable("there is no postconf on this machine: is Postfix installed?")
+            raise PostfixMissing("there is no postconf on this machine: is Postfix installed?")
         place = ("-c", self.directory) if self.directory else ()
         try:
             done = subprocess.run(  # noqa: S603  (the program is found above, the arguments go to no shell)

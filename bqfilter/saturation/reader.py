@@ -14,7 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from bqfilter.ledger import Stage
 from bqfilter.saturation.queues import Queue, QueueProbe
+from bqfilter.scanning import breaker
+from bqfilter.scanning.board import SCAN_SECONDS, Label, Place, ScannerBoard, ScannerWord
 from bqfilter.scoreboard import (
     FILE_NAME,
     MAGIC,
@@ -39,7 +42,7 @@ from bqfilter.scoreboard import (
 HUNG_AFTER = 10.0  # seconds without a heartbeat; the master's loop turns four times a second
 _FRESH = 2.0  # seconds: within them a heartbeat, or a sample, needs no further proof
 _LOOKS = 3  # at a slot that changes under our eyes
-_HEADER_WORDS = 8
+_HEADER_WORDS = 21
 
 _W = TypeVar("_W", bound=Words)
 
@@ -103,6 +106,30 @@ class ListenerFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ScannerFigures:
+    """One scanner, over all slots."""
+
+    label: Label
+    place: Place
+    slot_count: int  # slots that have ever been used
+
+    def total(self, word: ScannerWord) -> int:
+        """A counter."""
+        return self.place.total(word)
+
+    @property
+    def seconds(self) -> Distribution:
+        """How long it took over messages."""
+        return _distribution(SCAN_SECONDS, self.place.records(self.slot_count))
+
+    def breaker(self, now: float) -> breaker.State:
+        """What its breaker says at this instant."""
+        return breaker.state_of(
+            self.place, self.label.failures, self.label.retry, now, max(self.slot_count, 1)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The scoreboard at the instant `taken_at` (CLOCK_MONOTONIC), which was `wall` since the epoch."""
 
@@ -111,6 +138,7 @@ class Snapshot:
     header: Words
     slots: tuple[Slot, ...]  # those that have ever been used
     listeners: tuple[ListenerFigures, ...]
+    scanners: tuple[ScannerFigures, ...] = ()
 
     @property
     def life(self) -> Life:
@@ -165,6 +193,12 @@ class Snapshot:
         since = slot.seconds(Word.STAGE_SINCE)
         return max(self.taken_at - since, 0.0) if since else 0.0
 
+    def scanner(self, slot: Slot) -> str:
+        """The name of the scanner that the slot's worker is asking; empty without one."""
+        number = slot[Word.SCANNER]
+        is_known = slot.stage is Stage.FILTER and 0 < number <= len(self.scanners)
+        return self.scanners[number - 1].label.name if is_known else ""
+
     @property
     def exhausted_for(self) -> float | None:
         """Seconds since the last idle worker was taken; None while one is idle, or nobody is busy."""
@@ -204,7 +238,9 @@ class Board:
         head = Words(view[: _HEADER_WORDS * 8])
         if head[Header.VERSION] != VERSION:
             raise ValueError(f"a scoreboard of version {head[Header.VERSION]}, and {VERSION} is wanted")
-        self._layout = Layout(head[Header.SLOT_COUNT], head[Header.LISTENER_COUNT])
+        self._layout = Layout(
+            head[Header.SLOT_COUNT], head[Header.LISTENER_COUNT], head[Header.SCANNER_PLACES]
+        )
         if self._layout.slot_count > MAX_SLOTS or len(view) < self._layout.size:
             raise ValueError("a scoreboard cut short")
         listeners = range(self._layout.listener_count)
@@ -227,7 +263,8 @@ class Board:
         now, wall = time.monotonic(), time.time()
         header = _copy(Words, self._view[self._layout.header])
         slots = tuple(self._used_slots())
-        return Snapshot(now, wall, header, slots, tuple(self._figures(len(slots))))
+        listeners = tuple(self._figures(len(slots)))
+        return Snapshot(now, wall, header, slots, listeners, tuple(self._scanner_figures(len(slots))))
 
     def _used_slots(self) -> Iterable[Slot]:
         """Slots are given away from the lowest on, so behind the first that never was there are none."""
@@ -243,6 +280,11 @@ class Board:
         for index, entrance in enumerate(self.entrances):
             views = [self._view[self._layout.tally(row, index)] for row in rows]
             yield ListenerFigures(entrance, tuple(_copy(Tally, view) for view in views))
+
+    def _scanner_figures(self, used: int) -> Iterable[ScannerFigures]:
+        board = ScannerBoard(memoryview(bytes(self._view[self._layout.scanners])), self._layout.slot_count)
+        for number, label in enumerate(board.labels()):
+            yield ScannerFigures(label, board.place(number, 0), used)
 
 
 def queues(snapshot: Snapshot, probe: QueueProbe) -> list[Queue]:

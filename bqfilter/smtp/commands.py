@@ -5,12 +5,15 @@ all others. MAIL and RCPT keep their line byte for byte, because that line is wh
 given; what is parsed out of it serves policy and log alone.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from bqfilter.smtp import grammar, replies
 from bqfilter.smtp.replies import Reply
+
+_SIZE = re.compile(rb"(?i)\ASIZE=[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,25 @@ def parse_command(line: bytes) -> Command:
     if parse is None:
         return Malformed(replies.UNKNOWN_COMMAND)
     return parse(line, words[1] if len(words) == 2 else b"")
+
+
+def honest_mail(mail: Mail, size: int, *, is_8bit: bool) -> bytes:
+    """The client's MAIL line for content that is not the client's any more.
+
+    A size that it declared is the new one (RFC 1870 section 6.1), and eight-bit bytes are declared
+    (RFC 6152); every other parameter stays.
+    """
+    stripped = mail.line.rstrip()
+    head = stripped.removesuffix(mail.parameters).rstrip()
+    words = [_SIZE.sub(b"SIZE=%d" % size, word) for word in mail.parameters.split()]
+    if is_8bit:
+        words = [word for word in words if not word.upper().startswith(b"BODY=")] + [b"BODY=8BITMIME"]
+    return b" ".join([head, *words])
+
+
+def rcpt_line(address: bytes, parameters: bytes = b"") -> bytes:
+    """A RCPT line of our own."""
+    return b"RCPT TO:<%b>" % address + (b" " + parameters if parameters else b"")
 
 
 def over_long(head: bytes) -> Command:

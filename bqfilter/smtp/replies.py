@@ -87,6 +87,11 @@ SHUTTING_DOWN = reply(451, "4.3.2 Error: filter is shutting down")
 SPOOL_FULL = reply(452, "4.3.1 Error: insufficient spool storage")
 SPOOL_FAILED = reply(451, "4.3.0 Error: spool file error")
 MESSAGE_TOO_BIG = reply(552, "5.3.4 Error: message too big for the filter")
+HEADER_TOO_BIG = reply(552, "5.3.4 Error: message header too big for the filter")
+SCANNER_UNAVAILABLE = reply(451, "4.3.0 Error: content scanner unavailable")
+REFUSED = reply(550, "5.7.1 Message refused")
+DEFERRED = reply(451, "4.7.1 Message deferred, try again later")
+QUARANTINE_FAILED = reply(451, "4.3.0 Error: message could not be kept")
 INTERNAL_ERROR = reply(451, "4.3.0 Error: filter failure")
 
 # What would make Postfix drop the remote client, and what is said instead.

@@ -12,10 +12,10 @@ from enum import Enum
 from bqfilter.config.schema import TimeoutSettings
 from bqfilter.errors import ConversationLost, OutcomeUnknown, PeerTimeout, ProtocolViolation
 from bqfilter.mail.envelope import Client
-from bqfilter.mail.spool import Spool
+from bqfilter.mail.outgoing import Outgoing
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import Stream
-from bqfilter.smtp.body import DOT, clean_wire_form
+from bqfilter.smtp.body import DOT
 from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities, ClientDialogue, parse_capabilities
 from bqfilter.smtp.replies import Reply
 from bqfilter.upstream.xforward import essential, xforward_lines
@@ -113,7 +113,7 @@ class Connection:
             self._state = _State.CONTENT
         return reply
 
-    def content(self, spool: Spool, go: Callable[[], None], handover: Deadline, *, last: bool) -> None:
+    def content(self, message: Outgoing, go: Callable[[], None], handover: Deadline, *, last: bool) -> None:
         """Send the content and the final dot; `go` is asked right before the dot and may raise to stop it.
 
         With `last` a QUIT follows. Raises ConversationLost as long as the dot has not left this process, and
@@ -121,9 +121,9 @@ class Connection:
         """
         deadline = handover.within(self._timeouts.content)
         ending = _QUIT if last and self.capabilities.pipelining else b""
-        wire = spool.wire() if spool.is_clean else None
+        wire = message.wire()
         if wire is None:
-            self._bulk(spool, deadline)
+            self._bulk(message, deadline)
             wire = DOT
         elif len(wire) > _AT_ONCE_BYTES:
             self._stream.write(wire[: -len(DOT)], deadline)
@@ -212,11 +212,12 @@ class Connection:
             self._dialogue.receive(self._stream.read(deadline))
         return reply
 
-    def _bulk(self, spool: Spool, deadline: Deadline) -> None:
-        """Content that does not go out in one write with its dot: from the file, or cleaned on the way."""
-        if spool.is_clean:
-            self._stream.write_file(spool.fileno(), spool.content_bytes, deadline)
+    def _bulk(self, message: Outgoing, deadline: Deadline) -> None:
+        """Content that does not go out in one write with its dot: from a file, or piece by piece."""
+        file = message.file()
+        if file is not None:
+            self._stream.write_file(*file, deadline)
             return
-        for piece in clean_wire_form(spool.content()):
+        for piece in message.pieces():
             if piece:
                 self._stream.write(piece, deadline)

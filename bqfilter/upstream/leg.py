@@ -14,7 +14,7 @@ from bqfilter.errors import ConversationLost, PeerTimeout, UpstreamFailure
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
-from bqfilter.mail.spool import Spool
+from bqfilter.mail.outgoing import Outgoing
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import Stream
@@ -107,9 +107,16 @@ class Upstream:
         return reply
 
     def hand_over(
-        self, spool: Spool, go: Callable[[], None], handover: Deadline, last_moment: Deadline, ledger: Ledger
+        self,
+        message: Outgoing,
+        go: Callable[[], None],
+        handover: Deadline,
+        last_moment: Deadline,
+        ledger: Ledger,
+        *,
+        more: bool = False,
     ) -> Reply:
-        """DATA, the content, the final dot, and the server's reply.
+        """DATA, the content, the final dot, and the server's reply; with `more` another transaction follows.
 
         Raises UpstreamFailure while the message is certainly not delivered, OutcomeUnknown where that cannot
         be told, and whatever `go` raises to call the hand-over off right before the dot.
@@ -119,9 +126,9 @@ class Upstream:
         if reply.code != 354 or connection is None:
             return _unless_positive(reply, "DATA")
         ledger.enter(Stage.HANDOVER, last_moment.at)
-        last = connection.transaction_count >= self._max_messages
+        last = connection.transaction_count >= self._max_messages and not more
         try:
-            connection.content(spool, go, handover, last=last)
+            connection.content(message, go, handover, last=last)
         except ConversationLost as loss:
             early = connection.early_reply()
             self._hang_up()  # in the middle of content there is no other way out

@@ -155,15 +155,15 @@ def test_every_key_reaches_its_attribute() -> None:
         pytest.param(
             _LEAST + "[pol]\nworkers = 3\n",
             'pol: found a table: unknown table (did you mean "pool"?); allowed here: listen, pool, budget,'
-            " timeouts, upstream, spool, limits, metrics, runtime, log, rules, attachments, python, command, clamd,"
-            " spamd, rspamd, policy, headers, quarantine",
+            " timeouts, upstream, spool, limits, metrics, runtime, log,"
+            " rules, attachments, python, command, clamd, spamd, rspamd, policy, headers, quarantine",
             id="misspelt table",
         ),
         pytest.param(
             "workers = 3\n" + _LEAST,
             "workers: found 3: unknown table; allowed here: listen, pool, budget,"
-            " timeouts, upstream, spool, limits, metrics, runtime, log, rules, attachments, python, command, clamd,"
-            " spamd, rspamd, policy, headers, quarantine",
+            " timeouts, upstream, spool, limits, metrics, runtime, log,"
+            " rules, attachments, python, command, clamd, spamd, rspamd, policy, headers, quarantine",
             id="key outside every table",
         ),
         pytest.param(

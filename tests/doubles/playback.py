@@ -22,6 +22,7 @@ from bqfilter.net.stream import Stream
 from bqfilter.session import Session, Surroundings
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
 from tests.doubles.settings import HOSTNAME, settings
 from tests.doubles.streams import FakeStream
@@ -70,9 +71,8 @@ class Playback:
     def _serve(self, arrival: Step) -> None:
         found = ARRIVAL.fullmatch(arrival.text)
         waited = float(found[1]) if found and found[1] else None
-        around = Surroundings(
-            self._settings, HOSTNAME, self._clock, self._upstream, bytearray(65536), lambda _result: None
-        )
+        given = means(self._settings, self._upstream, self._clock, self._log)
+        around = Surroundings(given, HOSTNAME, self._clock, bytearray(65536), lambda _outcome: None)
         self._client = _Leg(self._clock, self._script, "S:")
         ledger = Ledger(self._clock, lambda _stage, _now, _until: None)
         self._session = Session(self._client, around, ledger, self._log, waited)

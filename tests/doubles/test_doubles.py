@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bqfilter.config.actions import REJECT
+from bqfilter.config.content import PolicySettings
 from bqfilter.errors import PeerLost, PeerTimeout, PeerUnreachable
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
+from bqfilter.scanning.scanner import Scanner
 from tests.doubles.clock import FakeClock
 from tests.doubles.playback import Playback
+from tests.doubles.scanners import hit, scanner, with_scanners
 from tests.doubles.settings import settings
 from tests.doubles.streams import CLOSE, RESET, FakeStream, ScriptedStream
 from tests.doubles.transcript import Step, Transcript, shown, wire
@@ -82,6 +86,9 @@ def test_a_stream_may_be_unreachable_stuck_or_reset(clock: FakeClock) -> None:
     with pytest.raises(PeerLost):
         stream.write(b"x", Deadline.after(clock, 1))
     assert stream.written == b""
+    with pytest.raises(PeerLost):
+        stream.shutdown_write()
+    assert not stream.is_shut
 
 
 def talk(server: FakeUpstream, data: bytes) -> bytes:
@@ -193,3 +200,27 @@ def test_what_means_nothing_is_no_transcript(tmp_path: Path) -> None:
 def test_a_step_is_printed_as_it_is_written() -> None:
     assert str(Step("C:", "")) == "C:"
     assert str(Step("U>", "QUIT")) == "U> QUIT"
+
+
+def test_a_fake_scanner_has_every_method_of_scanner() -> None:
+    methods = {name for name in vars(Scanner) if not name.startswith("_")}
+
+    assert {name for name in methods if not hasattr(scanner("fake"), name)} == set()
+
+
+def test_a_fake_scanner_goes_through_its_script_and_takes_its_time(clock: FakeClock) -> None:
+    fake = scanner("fake", PeerLost("gone"), hit("x", "reject+quarantine"), clock=clock, takes=2)
+    deadline = Deadline.after(clock, 10)
+
+    with pytest.raises(PeerLost):
+        fake.ping(deadline)
+    assert {fake.ping(deadline), fake.ping(deadline)} == {"x"}
+    assert clock() == 1006
+
+
+def test_scanners_stand_in_settings_as_if_read_from_the_file() -> None:
+    inbound = PolicySettings(name="inbound", scanners=("second",))
+    given = with_scanners(settings(), [scanner("first"), scanner("second", on_hit=REJECT)], inbound)
+
+    assert [one.name for one in given.scanners] == ["first", "second"]
+    assert given.policy == (inbound,)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -110,6 +111,8 @@ class TestWhatItTells:
         assert found.value("session_phase_seconds_count", phase="handover") == 1
         assert found.value("upstream_ready_seconds_count") == 1
         assert found.value("upstream_connections") == 0
+        assert found.value("message_size_bytes_count") == 1
+        assert found.value("message_size_bytes_sum") == len(PLAIN)
         assert found.value("pool_busy_at_accept_ratio_sum") == 0.5
         assert found.value("worker_memory_bytes", stat="max") > 1 << 20
         assert found.value("worker_cpu_seconds_total", mode="user") >= 0
@@ -177,6 +180,56 @@ class TestWhatItTells:
         assert after.value("start_time_seconds") == before.value("start_time_seconds")
 
 
+@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+class TestPostfixAround:
+    def test_its_process_limits_stand_beside_the_pool_s(self, sink: Sink, directory: Path) -> None:
+        with serving(
+            directory,
+            settings_for(sink.endpoint, directory, metrics=ANY_PORT),
+            environment={"MAIL_CONFIG": _postfix(directory, sink.port)},
+        ) as daemon:
+            service = f"127.0.0.1:{sink.port}/inet"
+            found = eventually(
+                lambda: found if (found := scrape(daemon)).has("postfix_process_limit") else None, "a survey"
+            )
+            assert found.value("postfix_process_limit", service=service, role="after") == 7
+            assert not found.has("postfix_speed_adjust")  # nobody there sends mail to us
+
+    def test_other_endpoints_after_a_reload_have_other_neighbours(self, sink: Sink, directory: Path) -> None:
+        settings = settings_for("inet:127.0.0.1:1", directory, metrics=ANY_PORT)
+        environment = {"MAIL_CONFIG": _postfix(directory, sink.port)}
+        with serving(directory, settings, environment=environment) as daemon:
+            first = exporter_of(daemon)
+            assert not scrape(daemon).has("postfix_process_limit")
+            daemon.configure({**settings, "upstream": {"endpoint": sink.endpoint}})
+            daemon.signal(signal.SIGHUP)
+            eventually(lambda: exporter_of(daemon) != first, "another exporter")
+            eventually(lambda: scrape(daemon).has("postfix_process_limit"), "a survey of the new endpoint")
+            assert "exporter died" not in daemon.log()
+
+    def test_a_postconf_that_hangs_holds_up_nobody(self, sink: Sink, directory: Path) -> None:
+        prelude = (
+            "import time\nfrom bqfilter.saturation import neighbours\n"
+            "neighbours.read_postfix = lambda: time.sleep(3600)\n"
+        )
+        settings = settings_for(sink.endpoint, directory, metrics=ANY_PORT)
+        with serving(directory, settings, prelude=prelude) as daemon:
+            assert deliver(daemon).startswith(b"250")
+            assert get(daemon, "/-/healthy").status == 200
+            assert not scrape(daemon).has("postfix_process_limit")
+            assert daemon.stop() == 0
+
+
+def _postfix(directory: Path, port: int) -> str:
+    """A configuration with an after-filter service at this port."""
+    place = directory / "postfix"
+    place.mkdir()
+    (place / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
+    os.utime(place / "main.cf", (1, 1))  # a new one postconf reads twice, two seconds apart
+    (place / "master.cf").write_text(f"127.0.0.1:{port} inet n - n - 7 smtpd\n")
+    return str(place)
+
+
 class TestUnderLoad:
     def test_it_answers_while_every_worker_is_busy(self, daemon: Daemon) -> None:
         with all_busy(daemon), connected(daemon.address):
@@ -238,7 +291,7 @@ class TestUnderLoad:
         assert found.value("connections_accepted_total", listener=f"inet:127.0.0.1:{daemon.address[1]}") == 7
 
     @pytest.mark.parametrize("kind", ["inet", "unix"])
-    def test_the_histogram_of_waits_agrees_with_what_clients_measure(
+    def test_under_three_times_its_load_the_histogram_of_waits_agrees_with_what_clients_measure(
         self, kind: str, sink: Sink, directory: Path
     ) -> None:
         endpoint = "inet:127.0.0.1:0" if kind == "inet" else f"unix:{directory}/s"
@@ -251,7 +304,7 @@ class TestUnderLoad:
             daemon.wait_until_idle(2)
             address: Any = f"{directory}/s" if kind == "unix" else daemon.address
             listener = f"unix:{directory}/s" if kind == "unix" else f"inet:127.0.0.1:{daemon.address[1]}"
-            truth = offer(address, clients=6, rounds=5, seconds=0.2)
+            truth = offer(address, clients=3 * 2, rounds=5, seconds=0.2)
             count = len(truth.greeted)
             found = eventually(
                 lambda: (

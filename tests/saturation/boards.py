@@ -4,8 +4,10 @@ import dataclasses
 import socket
 from collections.abc import Sequence
 
+from bqfilter.config.content import ClamdSettings
 from bqfilter.ledger import Stage
 from bqfilter.saturation.reader import Board, Snapshot
+from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scoreboard import Entrance, MasterWord, Scoreboard, Slot
 
 TCP = Entrance("inet:127.0.0.1:10025", socket.AF_INET, 1)
@@ -14,8 +16,9 @@ NOW = 100000.0
 
 
 def scoreboard(workers: int = 2, listeners: Sequence[Entrance] = (TCP,)) -> Scoreboard:
-    """All workers idle, and a master that was here a moment ago."""
-    made = Scoreboard.anonymous(workers + 2, listeners)
+    """All workers idle, and a master that was here a moment ago; one scanner, which nobody has asked."""
+    made = Scoreboard.anonymous(workers + 2, listeners, scanner_places=2)
+    ScannerBoard(made.scanners, workers + 2).assign([ClamdSettings(endpoints=(), name="clamav")])
     made.header[MasterWord.WORKERS] = workers
     made.header[MasterWord.GENERATION] = 1
     made.header.set_seconds(MasterWord.PROXY_TIMEOUT, 100.0)

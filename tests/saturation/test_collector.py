@@ -1,7 +1,9 @@
 """Metrics as a scraper sees them: complete, honest about what is not known, and never falling."""
 
+import dataclasses
 import math
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -10,12 +12,27 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from bqfilter.config.content import ClamdSettings
 from bqfilter.ledger import Stage
 from bqfilter.saturation.collector import BoardCollector
 from bqfilter.saturation.metrics import METRICS
+from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import UNKNOWN, Queue, QueueProbe
 from bqfilter.saturation.reader import Board
-from bqfilter.scoreboard import Entrance, Exit, ExporterWord, MasterWord, Scoreboard, TallyWord, Word
+from bqfilter.scanning.board import ScannerBoard
+from bqfilter.scanning.breaker import Breaker
+from bqfilter.scanning.report import Finding
+from bqfilter.scoreboard import (
+    MESSAGE_SIZE,
+    Entrance,
+    Exit,
+    ExporterWord,
+    MasterWord,
+    Scoreboard,
+    TallyWord,
+    Word,
+)
+from tests.doubles.settings import settings
 from tests.saturation.boards import NOW, TCP, UNIX, occupy, scoreboard
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -32,8 +49,10 @@ class _Probe(QueueProbe):
         return self.queues[entrance]
 
 
-def collector(board: Scoreboard, queues: Sequence[Queue] = ()) -> BoardCollector:
-    made = BoardCollector(Board(board.view))
+def collector(
+    board: Scoreboard, queues: Sequence[Queue] = (), survey: Survey | None = None
+) -> BoardCollector:
+    made = BoardCollector(Board(board.view), survey)
     entrances = Board(board.view).entrances
     answers = queues or [UNKNOWN] * len(entrances)
     made._probe = _Probe(dict(zip(entrances, answers, strict=True)))
@@ -60,7 +79,14 @@ def names(samples: Samples) -> set[str]:
 
 
 TCP_QUEUE = Queue(length=3, limit=256, drops=7, oldest_age=1.5, gone=1)
+BEFORE = Neighbour("smtp/inet", "before", 100, speed_adjust=False)
 UNIX_QUEUE = Queue(length=2, limit=128, gone=0, waiting=(5, 6))
+
+
+def surveyed(*neighbours: Neighbour, failures: int = 0) -> Survey:
+    made = Survey(settings())
+    made.neighbours, made.failures = neighbours, failures
+    return made
 
 
 def everything() -> BoardCollector:
@@ -70,7 +96,7 @@ def everything() -> BoardCollector:
     board.header.set_seconds(MasterWord.SESSION_LIMIT, 30.0)
     board.slots[0][Word.MEMORY] = 1 << 20
     board.slots[0].move_in(os.getpid())
-    return collector(board, [TCP_QUEUE, UNIX_QUEUE])
+    return collector(board, [TCP_QUEUE, UNIX_QUEUE], surveyed(BEFORE))
 
 
 def test_every_metric_that_is_declared_is_collected_and_no_other() -> None:
@@ -101,8 +127,40 @@ def test_no_label_names_a_process_a_sender_or_a_client() -> None:
     labels = {label for metric in METRICS.values() for label in metric.labels}
     assert labels == {
         "version", "python", "state", "phase", "mode", "slot", "stat", "reason", "listener", "probe",
-        "result", "stage", "source",
+        "result", "stage", "source", "service", "role", "filter", "finding",
     }  # fmt: skip
+
+
+def test_scanners_are_told_apart_and_summed_over_workers() -> None:
+    board = scoreboard()
+    records = ScannerBoard(board.scanners, len(board.slots))
+    for slot in (0, 1):
+        records.place(0, slot).note(Finding.HIT, 0.02)
+    records.place(0, 1).note(Finding.UNSCANNED, None)
+    found = scrape(collector(board))
+
+    assert found["bqfilterd_filter_reports_total", (("filter", "clamav"), ("finding", "hit"))] == 2
+    assert found["bqfilterd_filter_reports_total", (("filter", "clamav"), ("finding", "unscanned"))] == 1
+    assert found["bqfilterd_filter_duration_seconds_count", (("filter", "clamav"),)] == 2
+    assert found["bqfilterd_filter_breaker_open", (("filter", "clamav"),)] == 0
+
+
+def test_an_open_breaker_shows_and_one_that_is_not_there_does_not() -> None:
+    board = scoreboard()
+    records = ScannerBoard(board.scanners, len(board.slots))
+    clamav = ClamdSettings(endpoints=(), name="clamav", failures=2, retry=3600.0)
+    records.assign([clamav])
+    for slot in (0, 1):
+        Breaker(records.place(0, slot), 2, 3600.0, time.monotonic, 2).failed()
+    label = (("filter", "clamav"),)
+    assert scrape(collector(board))["bqfilterd_filter_breaker_open", label] == 1
+
+    records.assign([dataclasses.replace(clamav, failures=0)])
+    assert ("bqfilterd_filter_breaker_open", label) not in scrape(collector(board))
+    records.assign([])
+    found = scrape(collector(board))
+    assert ("bqfilterd_filter_breaker_open", label) not in found
+    assert ("bqfilterd_filter_reports_total", (*label, ("finding", "error"))) in found
 
 
 def test_histograms_are_cumulative_and_agree_with_their_count() -> None:
@@ -117,6 +175,17 @@ def test_histograms_are_cumulative_and_agree_with_their_count() -> None:
     assert [below(bound) for bound in ("0.005", "0.25", "0.5", "100.0", "+Inf")] == [1, 1, 3, 3, 4]
     assert value(found, "listen_queue_wait_seconds_count", listener=TCP.address) == 4
     assert value(found, "listen_queue_wait_seconds_sum", listener=TCP.address) == pytest.approx(200.601)
+
+
+def test_sizes_of_messages_are_told_in_bytes() -> None:
+    board = scoreboard()
+    for size in (700, 10240000, 10240001):
+        board.slots[0].observe(MESSAGE_SIZE, size)
+    found = scrape(collector(board))
+    assert [
+        value(found, "message_size_bytes_bucket", le=bound) for bound in ("1024.0", "1.024e+07", "+Inf")
+    ] == [1, 2, 3]
+    assert value(found, "message_size_bytes_sum") == 20480701
 
 
 def test_the_pool_is_told_by_state_and_phase() -> None:
@@ -207,6 +276,19 @@ class TestUnknowns:
         board = scoreboard()
         board.header.set_seconds(MasterWord.HEARTBEAT, 0.0)
         assert "bqfilterd_master_heartbeat_timestamp_seconds" not in names(scrape(collector(board)))
+
+    def test_a_service_without_a_limit_has_none(self) -> None:
+        after = Neighbour("127.0.0.1:10026/inet", "after", None)
+        found = scrape(collector(scoreboard(), survey=surveyed(BEFORE, after)))
+        assert value(found, "postfix_process_limit", service="smtp/inet", role="before") == 100
+        assert [
+            key for key in found if key[0].startswith("bqfilterd_postfix_") and after.service in str(key)
+        ] == []
+
+    def test_a_postfix_that_cannot_be_asked_is_missing_and_counted(self) -> None:
+        found = scrape(collector(scoreboard(), survey=surveyed(failures=2)))
+        assert not {name for name in names(found) if name.startswith("bqfilterd_postfix_")}
+        assert value(found, "collector_errors_total", source="postfix") == 2
 
 
 class TestCounters:

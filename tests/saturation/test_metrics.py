@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bqfilter.saturation.metrics import GROUPS, METRICS, Metric
-from bqfilter.scoreboard import SECONDS, SHARES, STAGE_BOUNDS
+from bqfilter.scoreboard import SECONDS, SHARES, SIZES, STAGE_BOUNDS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE = (_ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -42,8 +42,8 @@ def test_the_page_names_no_metric_that_is_not_there() -> None:
 
 def test_the_page_tells_the_bounds_of_the_buckets() -> None:
     prose = " ".join(_PAGE.split())
-    for bounds in (SECONDS, STAGE_BOUNDS, SHARES):
-        words = [f"{bound:g}" for bound in bounds]
+    for bounds in (SECONDS, STAGE_BOUNDS, SHARES, SIZES):
+        words = [f"{bound:.10g}" for bound in bounds]
         assert f"{', '.join(words[:-1])} and {words[-1]}" in prose
 
 

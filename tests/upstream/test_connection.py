@@ -8,6 +8,7 @@ import pytest
 
 from bqfilter.errors import ClientGone, ConversationLost, OutcomeUnknown, PeerTimeout, ProtocolViolation
 from bqfilter.mail.envelope import Client
+from bqfilter.mail.outgoing import Original
 from bqfilter.mail.spool import Spool
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
@@ -161,7 +162,7 @@ def test_clean_content_leaves_as_it_is(clock: FakeClock, memory: int, last: bool
     connection = in_content(server)
     wire = b"Subject: \xff\x00\r\n.unstuffed\r\n..\r\n.\r\n"
     with spooled(wire, memory) as spool:
-        connection.content(spool, go, limit(clock), last=last)
+        connection.content(Original(spool), go, limit(clock), last=last)
 
     assert server.messages == [wire]
     assert connection.final_reply(limit(clock)).text == b"2.0.0 Ok: queued as 4Q1"
@@ -173,7 +174,7 @@ def test_content_with_strays_leaves_clean(clock: FakeClock, memory: int) -> None
     server = FakeUpstream(clock)
     connection = in_content(server)
     with spooled(b"a\n.\nb\r\n.\r\n", memory, is_clean=False) as spool:
-        connection.content(spool, go, limit(clock), last=True)
+        connection.content(Original(spool), go, limit(clock), last=True)
 
     assert server.messages == [b"a\r\n..\r\nb\r\n.\r\n"]
 
@@ -188,7 +189,7 @@ def test_without_leave_the_dot_stays_here(clock: FakeClock, memory: int, is_clea
         raise ClientGone
 
     with spooled(b"a\r\n.\r\n", memory, is_clean=is_clean) as spool, pytest.raises(ClientGone):
-        connection.content(spool, stop, limit(clock), last=True)
+        connection.content(Original(spool), stop, limit(clock), last=True)
     connection.close()
     assert server.messages == []
     assert b"QUIT" not in server.connections[0].written, "a QUIT would be content here"
@@ -218,7 +219,7 @@ def test_whether_the_dot_was_among_what_was_taken_decides(
     monkeypatch.setattr(server.connections[0], "write", write_that_loses(taken))
 
     with spooled(b"a\r\n.\r\n") as spool, pytest.raises(Exception, match="gone") as failure:
-        connection.content(spool, go, limit(clock), last=True)
+        connection.content(Original(spool), go, limit(clock), last=True)
     assert failure.type is expected
 
 
@@ -237,7 +238,7 @@ def test_without_a_clear_reply_to_the_dot_the_outcome_is_unknown(clock: FakeCloc
     server.tell(b".", reply)
     connection = in_content(server)
     with spooled(b"a\r\n.\r\n") as spool:
-        connection.content(spool, go, limit(clock), last=False)
+        connection.content(Original(spool), go, limit(clock), last=False)
 
     with pytest.raises(OutcomeUnknown):
         connection.final_reply(limit(clock))
@@ -248,7 +249,7 @@ def test_the_reply_to_quit_is_no_reply_to_the_dot(clock: FakeClock) -> None:
     server.tell(b".", SILENCE)
     connection = in_content(server)
     with spooled(b"a\r\n.\r\n") as spool:
-        connection.content(spool, go, limit(clock), last=True)
+        connection.content(Original(spool), go, limit(clock), last=True)
 
     with pytest.raises(OutcomeUnknown):
         connection.final_reply(limit(clock))
@@ -260,7 +261,7 @@ def test_what_was_said_before_the_dot_is_no_reply_to_it(clock: FakeClock) -> Non
     connection = in_content(server)
 
     with spooled(b"a\r\n.\r\n") as spool, pytest.raises(ProtocolViolation, match="before the final dot"):
-        connection.content(spool, go, limit(clock), last=True)
+        connection.content(Original(spool), go, limit(clock), last=True)
     assert server.messages == []
 
 
@@ -326,7 +327,7 @@ def test_a_word_behind_the_final_reply_makes_a_connection_stale_too(clock: FakeC
     server.tell(b".", b"250 2.0.0 Ok\r\n421 4.3.2 bye\r\n")
     connection = in_content(server)
     with spooled(b"a\r\n.\r\n") as spool:
-        connection.content(spool, go, limit(clock), last=False)
+        connection.content(Original(spool), go, limit(clock), last=False)
     connection.final_reply(limit(clock))
 
     assert connection.has_gone_stale(60.0)
@@ -340,7 +341,7 @@ def test_a_large_message_goes_out_from_its_file(clock: FakeClock, tmp_path: Path
         spool.append(b"x" * 998 + b"\r\n")
     spool.append(b".\r\n")
     spool.is_clean = True
-    connection.content(spool, go, limit(clock), last=True)
+    connection.content(Original(spool), go, limit(clock), last=True)
     spool.close()
 
     assert server.messages == [(b"x" * 998 + b"\r\n") * 100 + b".\r\n"]
@@ -358,7 +359,7 @@ def test_whether_to_go_is_asked_behind_the_content_and_before_the_dot(clock: Fak
 
     content = b"x" * 998 + b"\r\n"
     with spooled(content * 20 + b".\r\n") as spool, pytest.raises(ClientGone):
-        connection.content(spool, stop, limit(clock), last=True)
+        connection.content(Original(spool), stop, limit(clock), last=True)
 
     assert seen == [20 * len(content)]
     assert server.messages == []

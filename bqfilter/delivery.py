@@ -1,0 +1,171 @@
+"""Delivery: carries a plan out, and comes to the one answer there is.
+
+Nothing is answered 250 that is not delivered, safe on disk in the quarantine, or dropped because a policy
+says so. What the plan wants kept is put there before anything is delivered, as pending, and confirmed once
+the answer is certain; where the answer is a failure it is withdrawn, since the client has the message still.
+
+A message that goes out in several transactions, because its recipients' copies differ, has only one answer.
+Once the first is delivered that answer is 250, whatever becomes of the others. So these are put into the
+quarantine as well before the first dot is sent, and withdrawn one by one as they are delivered: whatever
+happens in between nothing is lost, and what could not be delivered is there with the reason.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from bqfilter import parcels
+from bqfilter.config.actions import Action
+from bqfilter.errors import QuarantineFailure
+from bqfilter.handover import Handover
+from bqfilter.log import Log
+from bqfilter.outcome import Outcome, Result
+from bqfilter.parcels import Consignment, Parcel
+from bqfilter.quarantine import Quarantine, Record, ReportSummary, State, headline
+from bqfilter.quarantine.history import Event, What
+from bqfilter.scanning.plan import Judged, Plan
+from bqfilter.smtp import replies
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A message in the quarantine: because it is wanted there, or until its parcel has been delivered."""
+
+    id: str
+    parcel: Parcel | None = None
+
+
+class Delivery:
+    """Carries out plans for one message. Kept messages go to `mailbox`, where there is one."""
+
+    def __init__(self, handover: Handover, quarantine: Quarantine, mailbox: str, log: Log) -> None:
+        self._handover = handover
+        self._quarantine = quarantine
+        self._mailbox = mailbox.encode("ascii")
+        self._log = log
+
+    def carry_out(self, plan: Plan, given: Consignment) -> Outcome:
+        """Do it. Raises nothing but for mistakes of our own."""
+        return self._handover.attempt(lambda: self._carry_out(plan, given))
+
+    def _carry_out(self, plan: Plan, given: Consignment) -> Outcome:
+        to_send = parcels.for_recipients(plan.delivered, given, self._handover.capabilities)
+        to_keep = (*plan.held, *plan.copied)
+        if self._mailbox:
+            to_send += parcels.for_mailbox(to_keep, given, self._mailbox, self._handover.capabilities)
+            to_keep = ()
+        if to_keep or len(to_send) > 1:
+            self._handover.go()  # a single transaction asks by itself, at the last moment
+        kept: list[_Kept] = []
+        try:
+            for one in to_keep:
+                kept.append(self._keep(one, given))  # noqa: PERF401 - those before a failure have to be known
+            for parcel in to_send[1:]:
+                kept.append(self._keep(parcel.judged, given, parcel))  # noqa: PERF401 - likewise
+        except OSError as error:
+            self._withdraw(kept)
+            return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine: {error}")
+        # On the first one depends the answer.
+        outcome = self._post(to_send[0], given, more=len(to_send) > 1) if to_send else _UNSENT
+        if outcome.result is not Result.ACCEPTED:
+            self._withdraw(kept)
+            return outcome
+        self._post_further([one for one in kept if one.parcel], given)
+        self._confirm([one for one in kept if not one.parcel], outcome)
+        return _answer(plan, outcome, kept)
+
+    def _keep(self, one: Judged, given: Consignment, parcel: Parcel | None = None) -> _Kept:
+        """Make it safe, in a state that says that nobody has been told anything yet. Raises OSError."""
+        kept = self._quarantine.keep(_record(one, given), given.message.content(), State.PENDING)
+        return _Kept(kept.id, parcel)
+
+    def _post_further(self, kept: list[_Kept], given: Consignment) -> None:
+        """The others. The client will be told 250; what cannot be delivered now stays in the quarantine."""
+        for one in kept:
+            assert one.parcel is not None  # noqa: S101
+            outcome = self._post(one.parcel, given, more=one is not kept[-1])
+            if outcome.result in (Result.ACCEPTED, Result.CLIENT_ABORT):
+                self._withdraw([one])  # a client that has left comes again, with this one too
+            else:
+                self._leave(one, outcome)
+
+    def _post(self, parcel: Parcel, given: Consignment, *, more: bool) -> Outcome:
+        if not parcel.mail:
+            return self._handover.send(parcel.message, more=more)
+        return self._handover.open_and_send(
+            given.envelope.client, parcel.mail, parcel.recipients, parcel.message, more=more
+        )
+
+    def _leave(self, one: _Kept, outcome: Outcome) -> None:
+        """It could not be delivered, and the client believes it was: somebody has to know."""
+        state = State.UNKNOWN if outcome.result is Result.OUTCOME_UNKNOWN else State.HELD
+        cause = outcome.cause or str(outcome.reply)
+        self._log.error(
+            "some recipients' copy is not delivered but in quarantine", kept_as=one.id, cause=cause
+        )
+        try:
+            with self._quarantine.claim(one.id) as claim:
+                claim.note(Event(what=What.FAILED, at=_now(), by="delivery", text=cause))
+                claim.turn(state)
+        except (OSError, QuarantineFailure) as error:
+            self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+
+    def _confirm(self, kept: list[_Kept], outcome: Outcome) -> None:
+        """The answer is 250, or the refusal that they are copies of: they stay."""
+        for one in kept:
+            event = None
+            if outcome.queue_id:
+                event = Event(what=What.DELIVERED, at=_now(), by="delivery", queue_id=outcome.queue_id)
+            try:
+                self._quarantine.confirm(one.id, event)
+            except (OSError, QuarantineFailure) as error:  # it is safe, and looks unfinished
+                self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+
+    def _withdraw(self, kept: list[_Kept]) -> None:
+        for one in kept:
+            try:
+                self._quarantine.withdraw(one.id)
+            except (OSError, QuarantineFailure) as error:
+                self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+
+
+# Nothing has to be sent, and what had to be kept is kept.
+_UNSENT = Outcome(Result.ACCEPTED, replies.OK)
+
+
+def _answer(plan: Plan, outcome: Outcome, kept: list[_Kept]) -> Outcome:
+    """What the client is told once everything is done."""
+    kept_as = tuple(one.id for one in kept if not one.parcel)
+    if plan.refusal is not None:
+        verdict = plan.refusal.verdict
+        result = Result.REJECTED if verdict.action is Action.REJECT else Result.TEMPFAILED
+        return Outcome(result, verdict.reply or replies.DEFERRED, kept_as=kept_as)
+    if plan.delivered:
+        return replace(outcome, kept_as=kept_as)
+    result = Result.QUARANTINED if plan.held else Result.DISCARDED
+    return Outcome(result, replies.OK, queue_id=outcome.queue_id, kept_as=kept_as)
+
+
+def _record(one: Judged, given: Consignment) -> Record:
+    envelope, verdict = given.envelope, one.verdict
+    message_id, subject = headline(given.message.header)
+    action = str(verdict.action)
+    return Record(
+        sender=envelope.sender,
+        recipients=one.group.recipients,
+        client=envelope.client,
+        session_id=envelope.session_id,
+        listener=str(envelope.listener or ""),
+        action=f"{action}+quarantine" if verdict.keeps_copy else action,
+        policy=one.group.policy.name,
+        reason=verdict.reason,
+        reports=tuple(
+            ReportSummary(report.scanner, report.finding, report.detail, report.score)
+            for report in verdict.reports
+        ),
+        message_id=message_id,
+        subject=subject,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

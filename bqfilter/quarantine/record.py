@@ -1,0 +1,203 @@
+"""What a kept file tells about its message: the record in its first line, as values and as that line.
+
+The line is one JSON object in ASCII, padded with blanks to a length that is known before the content is, and
+holds everything needed to send the message on as it came: the MAIL and RCPT lines byte for byte, with their
+ESMTP parameters, and the XFORWARD attributes. Bytes that are no UTF-8 are kept as lone surrogates
+(Python's "surrogateescape"), so that nothing is lost.
+
+Texts of scanners and senders are cut and freed of control characters here, so that the line stays small. A
+line that cannot be read raises QuarantineFailure, and before anything of it goes onto a wire `check` looks at
+every command line in it.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.errors import HeaderParseError
+from email.header import decode_header
+from typing import Any
+
+from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.envelope import Client
+from bqfilter.mail.fields import Header
+from bqfilter.smtp import grammar
+from bqfilter.smtp.commands import Mail, Rcpt, parse_command
+
+FORMAT = 1
+_MAX_TEXT_CHARS = 500
+_MAX_SUBJECT_BYTES = 4096  # before it is decoded; what is shown of it is shorter
+_MAX_REPORTS = 50  # as many scanners as nobody has
+_DIGEST_CHARS = 64
+_MOST_BYTES = 10**15  # a size is never longer than this one
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What one scanner said."""
+
+    scanner: str
+    finding: str
+    detail: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known about a message when it is kept.
+
+    `action` is what was done with the message, in the words of the settings: "quarantine", or for a copy
+    "tag+quarantine". `reason` is the verdict's own sentence.
+    """
+
+    sender: Mail
+    recipients: tuple[Rcpt, ...]
+    client: Client = field(default_factory=Client)
+    session_id: str = ""
+    listener: str = ""
+    action: str = ""
+    policy: str = ""
+    reason: str = ""
+    reports: tuple[ReportSummary, ...] = ()
+    message_id: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record with what became known by writing: size and SHA-256 of the content, and where that begins."""
+
+    record: Record
+    size: int
+    sha256: str
+    content_at: int
+
+
+def headline(header: Header) -> tuple[str, str]:
+    """The Message-ID and the subject of a message, decoded, fit for a record."""
+    message_id = (header.first(b"message-id") or b"").decode("utf-8", "replace")
+    subject = (header.first(b"subject") or b"")[:_MAX_SUBJECT_BYTES].decode("utf-8", "replace")
+    return clean(message_id), clean(_decoded(subject))
+
+
+def clean(text: str) -> str:
+    """One line without control characters, of bounded length."""
+    return _UNSAFE.sub(" ", text[: 2 * _MAX_TEXT_CHARS]).strip()[:_MAX_TEXT_CHARS]
+
+
+def encode(record: Record, identifier: str, size: int, sha256: str) -> bytes:
+    """The first line of a file; for one record and identifier always of the same length."""
+    room = len(_line(record, identifier, _MOST_BYTES, "0" * _DIGEST_CHARS))
+    return _line(record, identifier, size, sha256).ljust(room) + b"\n"
+
+
+def check(record: Record) -> None:
+    """Each command line is what it is taken for, and one line: it may be sent. Raises QuarantineFailure."""
+    commands: tuple[Mail | Rcpt, ...] = (record.sender, *record.recipients)
+    for command in commands:
+        if b"\n" in command.line or parse_command(command.line) != command:
+            raise QuarantineFailure(f"{command.line[:80]!r} is no {command.verb} line that can be sent")
+
+
+def decode(line: bytes, identifier: str) -> Stored:
+    """Read a first line, line end included; fast, there may be 100,000. Raises QuarantineFailure."""
+    try:
+        found = json.loads(line.decode("ascii"))
+        if found["format"] != FORMAT or found["id"] != identifier:
+            raise ValueError(f"format {found['format']!r}, id {found['id']!r}")
+        if not 0 <= found["size"] <= _MOST_BYTES:
+            raise ValueError(f"size {found['size']!r}")
+        return Stored(_record(found), int(found["size"]), str(found["sha256"]), len(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise QuarantineFailure(
+            f"its first line cannot be read: {type(error).__name__} {clean(str(error))}"
+        ) from None
+
+
+def _line(record: Record, identifier: str, size: int, sha256: str) -> bytes:
+    value = {
+        "format": FORMAT,
+        "id": identifier,
+        "size": size,
+        "sha256": sha256,
+        "session": clean(record.session_id),
+        "listener": clean(record.listener),
+        "client": {_text(name): _text(value) for name, value in record.client.attributes.items()},
+        "mail": _words(record.sender),
+        "rcpt": [_words(recipient) for recipient in record.recipients],
+        "action": clean(record.action),
+        "policy": clean(record.policy),
+        "reason": clean(record.reason),
+        "reports": [_summary(report) for report in record.reports[:_MAX_REPORTS]],
+        "message_id": clean(record.message_id),
+        "subject": clean(record.subject),
+    }
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _summary(report: ReportSummary) -> list[str | float | None]:
+    return [clean(report.scanner), clean(report.finding), clean(report.detail), _number(report.score)]
+
+
+def _number(score: float | None) -> float | None:
+    """JSON has no word for what is no number."""
+    return score if score is None or math.isfinite(score) else None
+
+
+def _record(found: Mapping[str, Any]) -> Record:
+    return Record(
+        sender=Mail(*map(_bytes, found["mail"])),
+        recipients=tuple([Rcpt(*map(_bytes, words)) for words in found["rcpt"]]),
+        client=Client(_attributes(found["client"])),
+        session_id=str(found["session"]),
+        listener=str(found["listener"]),
+        action=str(found["action"]),
+        policy=str(found["policy"]),
+        reason=str(found["reason"]),
+        reports=tuple([_report(*report) for report in found["reports"]]),
+        message_id=str(found["message_id"]),
+        subject=str(found["subject"]),
+    )
+
+
+def _report(scanner: object, finding: object, detail: object, score: Any) -> ReportSummary:
+    return ReportSummary(str(scanner), str(finding), str(detail), None if score is None else float(score))
+
+
+def _words(command: Mail | Rcpt) -> list[str]:
+    """The line, and what was read out of it, so that a list of messages need not read it again."""
+    return [_text(command.line), _text(command.address), _text(command.parameters)]
+
+
+def _attributes(found: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Only names that we know; what does not fit a value is replaced when it is said again."""
+    pairs = ((_bytes(name), _bytes(value)) for name, value in found.items())
+    return {name: value for name, value in pairs if name in grammar.XFORWARD_VALUES}
+
+
+def _decoded(text: str) -> str:
+    """Encoded words (RFC 2047) decoded as far as that goes."""
+    try:
+        parts = decode_header(text)
+    except HeaderParseError:
+        return text
+    return "".join(
+        part if isinstance(part, str) else _from_charset(part, charset or "utf-8") for part, charset in parts
+    )
+
+
+def _from_charset(data: bytes, charset: str) -> str:
+    try:
+        return data.decode(charset, "replace")
+    except (LookupError, ValueError, UnicodeError):  # a character set that only the sender knows
+        return data.decode("ascii", "replace")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

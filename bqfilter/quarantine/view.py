@@ -1,0 +1,157 @@
+"""Kept messages as people and programs see them: a line, a page, a JSON value. Pure but for reading the file.
+
+Every text in them comes from a sender, a client or a scanner, and ends on a terminal: whatever is no plain
+printable character is shown as an escape, in JSON as well, where bytes that are no UTF-8 read as \\xNN.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from bqfilter.mail.message import Message
+from bqfilter.quarantine.claim import KeptFile
+from bqfilter.quarantine.history import Event
+from bqfilter.quarantine.record import Stored
+from bqfilter.quarantine.store import Entry
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_SHOWN_HEADER_LINES = 200
+
+
+def as_line(entry: Entry) -> str:
+    if entry.stored is None:
+        return f"{entry.name.id}  {entry.name.state:<9}  cannot be read: {printable(entry.flaw)}"
+    record = entry.stored.record
+    more = f" (+{len(record.recipients) - 1})" if len(record.recipients) > 1 else ""
+    recipient = as_text(record.recipients[0].address) if record.recipients else ""
+    return (
+        f"{entry.name.id}  {entry.name.state:<9}  {as_size(entry.stored.size):>8}  "
+        f"<{as_text(record.sender.address)}> -> <{recipient}>{more}  "
+        f"{printable(record.reason)}  {_quoted(record.subject)}"
+    )
+
+
+def as_value(entry: Entry) -> dict[str, Any]:
+    head = {"id": entry.name.id, "state": entry.name.state, "kept_at": entry.name.kept_at}
+    return {**head, "flaw": entry.flaw} if entry.stored is None else {**head, **_stored_value(entry.stored)}
+
+
+def _stored_value(stored: Stored) -> dict[str, Any]:
+    record = stored.record
+    return {
+        "size": stored.size,
+        "sha256": stored.sha256,
+        "session": record.session_id,
+        "listener": record.listener,
+        "client_name": as_text(record.client.name),
+        "client_address": as_text(record.client.address),
+        "helo": as_text(record.client.helo),
+        "sender": as_text(record.sender.address),
+        "recipients": [as_text(one.address) for one in record.recipients],
+        "action": record.action,
+        "policy": record.policy,
+        "reason": record.reason,
+        "reports": [
+            {"scanner": one.scanner, "finding": one.finding, "detail": one.detail, "score": one.score}
+            for one in record.reports
+        ],
+        "message_id": record.message_id,
+        "subject": record.subject,
+    }
+
+
+def details(kept: KeptFile) -> dict[str, Any]:
+    stored = kept.stored
+    return {
+        "id": kept.name.id,
+        "state": kept.name.state,
+        "kept_at": kept.name.kept_at,
+        **_stored_value(stored),
+        "mail_line": as_text(stored.record.sender.line),
+        "rcpt_lines": [as_text(one.line) for one in stored.record.recipients],
+        "xforward": {
+            as_text(name): as_text(value) for name, value in stored.record.client.attributes.items()
+        },
+        "history": [_event_value(event) for event in kept.events()],
+    }
+
+
+def _event_value(event: Event) -> dict[str, Any]:
+    return {
+        "event": event.what,
+        "at": event.at,
+        "by": event.by,
+        "recipients": [as_text(address) for address in event.recipients],
+        "queue_id": event.queue_id,
+        "text": event.text,
+    }
+
+
+def page(kept: KeptFile) -> Iterator[str]:
+    record = kept.stored.record
+    facts = {
+        "id": kept.name.id,
+        "state": str(kept.name.state),
+        "kept at": kept.name.kept_at,
+        "size": f"{kept.stored.size} bytes",
+        "session": record.session_id,
+        "listener": record.listener,
+        "client": as_text(record.client.namaddr),
+        "helo": as_text(record.client.helo),
+        "mail": as_text(record.sender.line),
+        **{f"rcpt {number}": as_text(one.line) for number, one in enumerate(record.recipients, start=1)},
+        "action": record.action,
+        "policy": record.policy,
+        "reason": record.reason,
+        "message-id": record.message_id,
+        "subject": record.subject,
+    }
+    yield from (f"{name:<10}  {printable(value)}" for name, value in facts.items() if value)
+    for report in record.reports:
+        score = "" if report.score is None else f" score {report.score:g}"
+        said = printable(f"{report.scanner}: {report.finding} {report.detail}").rstrip()
+        yield f"report      {said}{score}"
+    for event in kept.events():
+        yield f"history     {printable(_event_line(event))}"
+    yield ""
+    yield from _header_lines(kept)
+
+
+def _event_line(event: Event) -> str:
+    to = ", ".join(f"<{as_text(address)}>" for address in event.recipients)
+    parts = (event.at, event.what, f"by {event.by}" if event.by else "", f"to {to}" if to else "", event.text)
+    return " ".join(part for part in parts if part)
+
+
+def _header_lines(kept: KeptFile) -> Iterator[str]:
+    """The header of the message, as far as somebody may want to read it."""
+    lines = Message(kept.content, header_limit=65536).header.raw.split(b"\r\n")[:-1]
+    yield from (as_text(line, tab=" ") for line in lines[:_SHOWN_HEADER_LINES])
+    if len(lines) > _SHOWN_HEADER_LINES:
+        yield f"[{len(lines) - _SHOWN_HEADER_LINES} more lines]"
+
+
+def as_text(data: bytes, tab: str = "\t") -> str:
+    """Bytes of a peer, for a terminal."""
+    return printable(data.replace(b"\t", tab.encode()).decode("utf-8", "backslashreplace"))
+
+
+def _quoted(text: str) -> str:
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """Letters of all scripts as they are; what moves a cursor or turns the writing is escaped."""
+    return _UNPRINTABLE.sub(lambda found: _visible(found[0]), text)
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def as_size(size: int) -> str:
+    """A size for people: three digits and a unit."""
+    amount, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return f"{amount:.0f}{units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f}{units[0]}"

@@ -1,0 +1,73 @@
+"""Breaker: a scanner that fails time and again is left alone for a while, by the whole pool.
+
+Without it, a scanner that is down or hangs costs every message its timeout. Failures are counted over all
+workers since the last answer that any of them had. At `failures` of them the breaker is open, and the scanner
+is not asked; `retry` seconds after the last one a single worker asks it again: one answer closes the breaker,
+one failure keeps it open as long again. Workers tell each other by words in shared memory of which each has
+one writer, so the count can be off by the failures of a moment, and two may probe at once; neither matters.
+
+Only failures that say something about the scanner count: see `is_its_fault`.
+"""
+
+from enum import StrEnum
+
+from bqfilter.errors import BqfilterError, ConversationLost
+from bqfilter.net.deadline import Clock
+from bqfilter.scanning.board import Place, ScannerWord
+
+
+class State(StrEnum):
+    """What the breaker says."""
+
+    CLOSED = "closed"  # the scanner is asked
+    OPEN = "open"  # it is left alone
+    PROBING = "probing"  # it is time to try it again
+
+
+def is_its_fault(failure: BqfilterError | OSError) -> bool:
+    """A scanner that cannot be talked to, and not one that finds fault with a message."""
+    return isinstance(failure, ConversationLost)
+
+
+def state_of(place: Place, failures: int, retry: float, now: float, slots: int) -> State:
+    """From the words of the first `slots` slots; `failures` 0 is a breaker that never opens."""
+    if not failures:
+        return State.CLOSED
+    answered_at = place.latest(ScannerWord.SUCCEEDED_AT, slots)
+    if place.failures_since(answered_at, slots) < failures:
+        return State.CLOSED
+    tried_at = max(place.latest(word, slots) for word in (ScannerWord.FAILED_AT, ScannerWord.PROBED_AT))
+    return State.OPEN if now < tried_at + retry else State.PROBING
+
+
+class Breaker:
+    """One scanner's breaker, in one worker; `slots` is how many slots of its place are looked at."""
+
+    def __init__(self, place: Place, failures: int, retry: float, clock: Clock, slots: int) -> None:
+        self._place = place
+        self._failures = failures
+        self._retry = retry
+        self._clock = clock
+        self._slots = slots
+
+    def allows(self) -> bool:
+        """May the scanner be asked now? A yes while it was left alone is a probe, and this worker's."""
+        now = self._clock()
+        state = state_of(self._place, self._failures, self._retry, now, self._slots)
+        if state is State.PROBING:
+            self._place.own.set_seconds(ScannerWord.PROBED_AT, now)
+        return state is not State.OPEN
+
+    def answered(self) -> None:
+        """It has answered, whatever it said."""
+        self._place.own.set_seconds(ScannerWord.SUCCEEDED_AT, self._clock())
+        self._place.own[ScannerWord.STREAK] = 0
+
+    def failed(self) -> None:
+        """It could not be talked to."""
+        own = self._place.own
+        is_first = own.seconds(ScannerWord.FAILED_AT) <= self._place.latest(
+            ScannerWord.SUCCEEDED_AT, self._slots
+        )
+        own[ScannerWord.STREAK] = 1 if is_first else own[ScannerWord.STREAK] + 1
+        own.set_seconds(ScannerWord.FAILED_AT, self._clock())

@@ -1,0 +1,149 @@
+"""Decision: from the reports on a message and the policy of its recipients to one verdict. Pure.
+
+Every report asks for a response: what the policy says for findings of that scanner, else what the scanner
+itself asks for, else what its settings say. The weightiest response becomes the verdict; of equal ones the
+first. A copy is kept where any of them says so. Changes that scanners want are carried out where the message
+is passed on, and only there.
+
+    report       asks for
+    hit          hits of the policy, or the scanner's own response, or its on_hit
+    error, not   451 where on_error or on_oversize is "defer" (the runner has put that into the report);
+     scanned     nothing where it is "pass"
+    clean        nothing, unless the scanner itself does
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bqfilter.config.actions import ACCEPT, Action, Response
+from bqfilter.config.content import ScannerSettings
+from bqfilter.scanning.policy import Policy
+from bqfilter.scanning.report import Body, Finding, Report
+from bqfilter.smtp import replies
+from bqfilter.smtp.replies import Reply
+
+_MARKING = frozenset({Action.TAG, Action.REDIRECT})
+# Of refusals: the first digit of the reply, and what is said where nobody has words of that class.
+_CLASSES = {
+    Action.REJECT: (5, replies.REFUSED),
+    Action.DEFER: (4, replies.DEFERRED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done with a message for the recipients of one policy.
+
+    `reply` are the words of a refusal. `recipients`, where not None, take the place of all; `copies` come on
+    top. `marking` are the reports whose scanners' marks (subject prefix, header fields) the message gets.
+    `decisive` is the report that the action comes from; None where it is the policy itself.
+    """
+
+    action: Action
+    reply: Reply | None = None
+    keeps_copy: bool = False
+    recipients: tuple[bytes, ...] | None = None
+    copies: tuple[bytes, ...] = ()
+    marking: tuple[Report, ...] = ()
+    decisive: Report | None = None
+    reports: tuple[Report, ...] = field(default=(), compare=False)
+
+    @property
+    def reason(self) -> str:
+        """Why, in one line: the scanner, and what it found. Empty where nothing stands out."""
+        if self.decisive is None:
+            return ""
+        return f"{self.decisive.scanner}: {self.decisive.detail}".rstrip(": ")
+
+    @property
+    def body(self) -> Body | None:
+        """The last body that a scanner wants in the place of the present one."""
+        bodies = [report.changes.body for report in self.reports if report.changes.body is not None]
+        return bodies[-1] if bodies else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A response that somebody asks for: a report, or where that is None the policy."""
+
+    report: Report | None
+    response: Response
+    is_overruled: bool = False  # the policy says so, whatever the scanner itself asked for
+
+
+def decide(
+    reports: Sequence[Report], policy: Policy, scanners: Mapping[str, ScannerSettings], session_id: str
+) -> Verdict:
+    """The verdict; `scanners` are the settings of those that reported, by name."""
+    asked = [_Asked(None, policy.settings.action)]
+    asked += [_asked_by(report, policy, scanners[report.scanner]) for report in reports]
+    decisive = max(asked, key=lambda one: one.response.action.weight)  # the first of several
+    action = decisive.response.action
+    return Verdict(
+        action,
+        reply=_words(decisive, policy, scanners, session_id),
+        keeps_copy=any(one.response.keeps_copy for one in asked) and action is not Action.QUARANTINE,
+        recipients=_recipients(decisive, asked, policy, scanners) if action.delivers else None,
+        copies=_copies(reports, policy) if action.delivers else (),
+        marking=tuple(one.report for one in asked if one.report and one.response.action in _MARKING),
+        decisive=decisive.report,
+        reports=tuple(reports),
+    )
+
+
+def response_to(report: Report, policy: Policy, settings: ScannerSettings) -> Response:
+    """What one report asks for under a policy."""
+    return _asked_by(report, policy, settings).response
+
+
+def _asked_by(report: Report, policy: Policy, settings: ScannerSettings) -> _Asked:
+    if report.finding is not Finding.HIT:
+        return _Asked(report, report.response or ACCEPT)
+    overruling = dict(policy.settings.hits).get(report.scanner)
+    if overruling is not None:
+        return _Asked(report, overruling, is_overruled=True)
+    on_hit: Response = getattr(settings, "on_hit", ACCEPT)  # rules and rspamd always ask by themselves
+    return _Asked(report, report.response or on_hit)
+
+
+def _words(
+    asked: _Asked, policy: Policy, scanners: Mapping[str, ScannerSettings], session_id: str
+) -> Reply | None:
+    """The reply for a refusal, of the class that the action needs; None where nothing is refused."""
+    action, report = asked.response.action, asked.report
+    if action not in _CLASSES:
+        return None
+    if report is None:
+        candidates = [policy.settings.reply.render(id=session_id)]
+    elif report.finding in (Finding.ERROR, Finding.UNSCANNED):
+        candidates = [replies.SCANNER_UNAVAILABLE]
+    else:
+        template = scanners[report.scanner].reply
+        score = "" if report.score is None else f"{report.score:g}"
+        own = template.render(detail=report.detail, scanner=report.scanner, score=score, id=session_id)
+        candidates = [report.reply, own] if report.reply else [own]
+    digit, otherwise = _CLASSES[action]
+    return next((reply for reply in candidates if reply.code // 100 == digit), otherwise)
+
+
+def _recipients(
+    decisive: _Asked, asked: Sequence[_Asked], policy: Policy, scanners: Mapping[str, ScannerSettings]
+) -> tuple[bytes, ...] | None:
+    """Who gets the message instead of those whom it is for; None leaves it to them."""
+    wanted = [
+        one.report.changes.recipients
+        for one in asked
+        if one.report and not one.is_overruled and one.report.changes.recipients is not None
+    ]
+    if wanted:
+        return wanted[-1]
+    if decisive.response.action is not Action.REDIRECT:
+        return None
+    where = scanners[decisive.report.scanner] if decisive.report else policy.settings
+    return (where.redirect_to.encode("ascii"),) if where.redirect_to else None
+
+
+def _copies(reports: Iterable[Report], policy: Policy) -> tuple[bytes, ...]:
+    wanted = [address.encode("ascii") for address in policy.settings.copy_to]
+    wanted += [address for report in reports for address in report.changes.copies]
+    return tuple(dict.fromkeys(wanted))

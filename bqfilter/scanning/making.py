@@ -1,0 +1,70 @@
+"""Making scanners from settings: one object for each table, in the order in which they run by default.
+
+Done once in the master, and again for `check` and `scan`. Tables of rules are read here and names of hosts
+resolved, so what is wrong with either is a ConfigError before anything has been forked. A kind's module is
+imported where the configuration has one of it, and costs nothing elsewhere.
+"""
+
+import time
+from collections.abc import Sequence
+
+from bqfilter.config.content import (
+    ClamdSettings,
+    CommandSettings,
+    PythonSettings,
+    RspamdSettings,
+    ScannerSettings,
+    SpamdSettings,
+)
+from bqfilter.config.schema import Settings
+from bqfilter.errors import ConfigError
+from bqfilter.net.address import Endpoint, SocketAddress, resolve
+from bqfilter.scanning.output import Workspace
+from bqfilter.scanning.scanner import Scanner
+
+
+def make_scanners(settings: Settings, hostname: bytes) -> tuple[Scanner, ...]:
+    """All scanners of the configuration. Raises ConfigError."""
+    return tuple(_make(one, settings, hostname) for one in settings.scanners)
+
+
+def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
+    match one:
+        case ClamdSettings():
+            from bqfilter.scanning.clamd import Clamd
+
+            return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case CommandSettings():
+            from bqfilter.scanning.command import Command
+
+            return Command(one, _workspace(settings))
+        case PythonSettings():
+            from bqfilter.scanning.python import PythonFilter
+
+            return PythonFilter(one, _workspace(settings), time.monotonic)
+        case RspamdSettings():
+            from bqfilter.scanning.rspamd import Rspamd
+
+            addresses = _addresses(one.name, one.endpoints)
+            return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
+        case SpamdSettings():
+            from bqfilter.scanning.spamd import Spamd
+
+            return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case _:
+            raise AssertionError(f"no scanner of kind {one.kind}")
+
+
+def _workspace(settings: Settings) -> Workspace:
+    """What filters give back is kept as messages are, and may be as large."""
+    return Workspace(settings.spool.directory, settings.spool.memory, settings.limits.message_size)
+
+
+def _addresses(name: str, endpoints: Sequence[Endpoint]) -> tuple[SocketAddress, ...]:
+    found: list[SocketAddress] = []
+    for endpoint in endpoints:
+        try:
+            found += [address for address in resolve(endpoint) if address not in found]
+        except ValueError as error:
+            raise ConfigError(f"{name}: {endpoint}: {error}") from error
+    return tuple(found)

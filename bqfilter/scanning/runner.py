@@ -1,0 +1,159 @@
+"""Runner: asks scanners about one message, one after the other, and has a report from each, whatever happens.
+
+All of them together end by one deadline, each by its own timeout within that. A scanner that fails, that the
+message is too large for, or that is left alone because it failed too often, still gives a report: an error,
+or unscanned, with a deferral in it where the site wants one. Nothing is raised from here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bqfilter.config.actions import DEFER, Response
+from bqfilter.config.content import ScannerSettings
+from bqfilter.errors import ConversationLost, PeerTimeout, ScannerFailure
+from bqfilter.log import Log
+from bqfilter.mail.envelope import Envelope
+from bqfilter.mail.message import Message
+from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.scanning.board import Place
+from bqfilter.scanning.breaker import Breaker, is_its_fault
+from bqfilter.scanning.report import Finding, Report
+from bqfilter.scanning.scanner import Scanner
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A scanner with all that belongs to it in this worker."""
+
+    scanner: Scanner
+    place: Place
+    breaker: Breaker
+
+
+class Examination:
+    """One message, and the reports on it so far: a scanner is asked once, however many policies name it."""
+
+    def __init__(self, message: Message, envelope: Envelope, limit: Deadline) -> None:
+        self.message = message
+        self.envelope = envelope
+        self.limit = limit
+        self.reports: dict[str, Report] = {}
+
+
+def to_nobody(_number: int) -> None:
+    """For whoever works without a scoreboard."""
+
+
+class Runner:
+    """A worker's scanners; `places` has the place of each in the scoreboard, of `slots` slots.
+
+    `announce` is told the number of the place of whoever is asked, and 0 when all have been.
+    """
+
+    def __init__(
+        self,
+        scanners: Sequence[Scanner],
+        places: Mapping[str, Place],
+        slots: int,
+        clock: Clock,
+        log: Log,
+        announce: Callable[[int], None] = to_nobody,
+    ) -> None:
+        self._announce = announce
+        self._clock = clock
+        self._log = log
+        self._seats = {one.settings.name: _seat(one, places, slots, clock) for one in scanners}
+        self.settings: dict[str, ScannerSettings] = {one.settings.name: one.settings for one in scanners}
+
+    def after_fork_in_worker(self) -> None:
+        """Let every scanner get ready. One that cannot says so with every message as well."""
+        for name, seat in self._seats.items():
+            try:
+                seat.scanner.after_fork_in_worker()
+            except ScannerFailure as failure:
+                self._log.error("scanner is not ready", scanner=name, cause=failure.cause)
+
+    def examine(
+        self, case: Examination, names: Sequence[str], is_enough: Callable[[Report], bool], log: Log
+    ) -> list[Report]:
+        """The reports of these scanners, up to the first that is enough."""
+        reports: list[Report] = []
+        for name in names:
+            if self.settings[name].skip_after_hit and any(one.finding is Finding.HIT for one in reports):
+                continue
+            if name not in case.reports:
+                case.reports[name] = self._ask(name, case, log)
+            reports.append(case.reports[name])
+            if is_enough(reports[-1]):
+                break
+        self._announce(0)
+        return reports
+
+    def _ask(self, name: str, case: Examination, log: Log) -> Report:
+        seat, began = self._seats[name], self._clock()
+        self._announce(seat.place.number)
+        report = self._unasked(seat, case) or self._asked(seat, case)
+        seconds = self._clock() - began
+        was_asked = report.finding is not Finding.UNSCANNED
+        seat.place.note(report.finding, seconds if was_asked else None)
+        if report.finding in (Finding.ERROR, Finding.UNSCANNED):
+            log.warning("not scanned", scanner=name, finding=report.finding, cause=report.detail)
+        return replace(report, scanner=name, seconds=seconds)
+
+    def _unasked(self, seat: _Seat, case: Examination) -> Report | None:
+        """The report of a scanner that is not asked, None for one that is."""
+        settings = seat.scanner.settings
+        try:
+            if settings.size_limit and case.message.size > settings.size_limit:
+                return Report(
+                    Finding.UNSCANNED, "message is too large", response=_deferral(settings.on_oversize)
+                )
+        except OSError as error:
+            return _failure(settings, f"spool: {error}")
+        if not seat.breaker.allows():
+            return Report(
+                Finding.UNSCANNED, "scanner failed too often", response=_deferral(settings.on_error)
+            )
+        return None
+
+    def _asked(self, seat: _Seat, case: Examination) -> Report:
+        settings = seat.scanner.settings
+        deadline = case.limit.within(settings.timeout)
+        if deadline.has_passed:
+            return _failure(settings, "no time left for it")
+        try:
+            report = seat.scanner.scan(case.message, case.envelope, deadline)
+        except (ScannerFailure, ConversationLost, OSError) as failure:
+            return self._failed(seat, failure, deadline)
+        except Exception as mistake:  # of ours or of a library: a report all the same, and the pool lives on
+            self._log.error(
+                "scanner failure", scanner=settings.name, cause=f"{type(mistake).__name__}: {mistake}"
+            )
+            return _failure(settings, f"{type(mistake).__name__}")
+        seat.breaker.answered()
+        return report
+
+    def _failed(
+        self, seat: _Seat, failure: ScannerFailure | ConversationLost | OSError, deadline: Deadline
+    ) -> Report:
+        cause = str(failure)
+        if isinstance(failure, PeerTimeout) or deadline.has_passed:
+            cause = f"{cause} within {seat.scanner.settings.timeout:g} s"
+        if not isinstance(failure, OSError):
+            (seat.breaker.failed if is_its_fault(failure) else seat.breaker.answered)()
+        return _failure(seat.scanner.settings, cause)
+
+
+def _seat(scanner: Scanner, places: Mapping[str, Place], slots: int, clock: Clock) -> _Seat:
+    settings = scanner.settings
+    place = places.get(settings.name) or Place.unseen()
+    breaker = Breaker(place, settings.failures, settings.retry, clock, min(slots, place.slot_count))
+    return _Seat(scanner, place, breaker)
+
+
+def _failure(settings: ScannerSettings, cause: str) -> Report:
+    return Report(Finding.ERROR, cause, response=_deferral(settings.on_error))
+
+
+def _deferral(choice: str) -> Response | None:
+    return DEFER if choice == "defer" else None
