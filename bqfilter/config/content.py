@@ -355,7 +355,8 @@ class PythonSettings(ScannerSettings):
         default=(),
         metadata=about(
             MapOf(Text("name", r"[A-Za-z_]\w{0,60}", "a name"), _WORD),
-            "What the filter is given when it is made.",
+            "What the filter is told besides, as keyword arguments: a class when it is made, a function with "
+            "each message.",
         ),
     )
     on_hit: Response = field(
@@ -372,7 +373,8 @@ class CommandSettings(ScannerSettings):
         metadata=about(
             ListOf(_WORD, minimum=1, unique=False),
             "The program, by its absolute path, with its arguments; no shell is involved. It gets the "
-            "message on its standard input, and the envelope in its environment.",
+            "message on its standard input and the envelope in its environment, and answers by its exit "
+            "status.",
             example=("/usr/local/bin/check-mail",),
         )
     )
@@ -384,8 +386,8 @@ class CommandSettings(ScannerSettings):
         default=False,
         metadata=about(
             Flag(),
-            "Whether what it writes to its standard output replaces the message where its exit status says "
-            "so.",
+            "Whether what it writes to its standard output replaces the message where its exit status, 10 or "
+            "11, says so.",
         ),
     )
     memory_limit: int = field(

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from bqfilter.config.content import (
     ClamdSettings,
+    CommandSettings,
+    PythonSettings,
     RspamdSettings,
     ScannerSettings,
     SpamdSettings,
@@ -17,6 +19,7 @@ from bqfilter.config.content import (
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.scanner import Scanner
 
 
@@ -31,6 +34,14 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
             from bqfilter.scanning.clamd import Clamd
 
             return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case CommandSettings():
+            from bqfilter.scanning.command import Command
+
+            return Command(one, _workspace(settings))
+        case PythonSettings():
+            from bqfilter.scanning.python import PythonFilter
+
+            return PythonFilter(one, _workspace(settings), time.monotonic)
         case RspamdSettings():
             from bqfilter.scanning.rspamd import Rspamd
 
@@ -42,6 +53,11 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
             return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
+
+
+def _workspace(settings: Settings) -> Workspace:
+    """What filters give back is kept as messages are, and may be as large."""
+    return Workspace(settings.spool.directory, settings.spool.memory, settings.limits.message_size)
 
 
 def _addresses(name: str, endpoints: Sequence[Endpoint]) -> tuple[SocketAddress, ...]:
