@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 
 from bqfilter.config.content import (
+    AttachmentSettings,
     ClamdSettings,
     CommandSettings,
     PythonSettings,
     RspamdSettings,
+    RulesSettings,
     ScannerSettings,
     SpamdSettings,
 )
@@ -30,6 +32,10 @@ def make_scanners(settings: Settings, hostname: bytes) -> tuple[Scanner, ...]:
 
 def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
     match one:
+        case AttachmentSettings():
+            from bqfilter.scanning.attachments import Attachments
+
+            return Attachments(one, settings.spool.directory)
         case ClamdSettings():
             from bqfilter.scanning.clamd import Clamd
 
@@ -47,6 +53,10 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
 
             addresses = _addresses(one.name, one.endpoints)
             return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
+        case RulesSettings():
+            from bqfilter.scanning.rules import Rules
+
+            return Rules(one)
         case SpamdSettings():
             from bqfilter.scanning.spamd import Spamd
 
