@@ -15,7 +15,6 @@ What fails is told in the outcome; nothing is raised but for mistakes of our own
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from bqfilter.config.schema import SpoolSettings
@@ -25,7 +24,16 @@ from bqfilter.mail.spool import Spool
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.quarantine import State
 from bqfilter.quarantine.claim import Claim
-from bqfilter.quarantine.history import Event, Standing, What, has_it, is_in_doubt, resting_state, standing
+from bqfilter.quarantine.history import (
+    Event,
+    Standing,
+    What,
+    has_it,
+    instant,
+    is_in_doubt,
+    resting_state,
+    standing,
+)
 from bqfilter.quarantine.names import SETTLED
 from bqfilter.quarantine.record import check
 from bqfilter.smtp.body import DOT, stuff
@@ -41,7 +49,7 @@ class Result(StrEnum):
     """What became of an order."""
 
     RELEASED = "released"  # all who were meant have it now
-    ALREADY = "released already"  # they had it before: nothing was done
+    ALREADY = "delivered already"  # they had it before: nothing was done
     PARTLY = "released in part"  # some of them were refused by the after-filter server
     FAILED = "not released"  # nobody got it; it is kept as it was
     IN_DOUBT = "in doubt"  # an earlier attempt may have delivered it: nothing was done
@@ -147,7 +155,7 @@ class Releaser:
     def _event(
         self, what: What, by: str, recipients: tuple[bytes, ...], text: str, queue_id: str = ""
     ) -> Event:
-        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds")
+        at = instant(self._now())
         return Event(what=what, at=at, by=by, recipients=recipients, queue_id=queue_id, text=text)
 
 
@@ -260,8 +268,8 @@ def _settle(claim: Claim, fared: Standing) -> None:
 def _already(wanted: tuple[Rcpt, ...], fared: Standing) -> Outcome:
     events = [event for one in wanted if (event := has_it(one.address, fared))]
     last = max(events, key=lambda event: event.at)
-    verb = "delivered when it came," if last.what is What.DELIVERED else "at"
-    return Outcome(Result.ALREADY, f"{verb} {last.at}", last.queue_id)
+    how = "when it came" if last.what is What.DELIVERED else "by a release"
+    return Outcome(Result.ALREADY, f"{how} at {last.at}", last.queue_id)
 
 
 def _doubt(claim: Claim, missing: tuple[Rcpt, ...], fared: Standing) -> str:

@@ -95,7 +95,8 @@ def encode(record: Record, identifier: str, size: int, sha256: str) -> bytes:
 
 def check(record: Record) -> None:
     """Each command line is what it is taken for, and one line: it may be sent. Raises QuarantineFailure."""
-    for command in (record.sender, *record.recipients):
+    commands: list[Mail | Rcpt] = [record.sender, *record.recipients]
+    for command in commands:
         if b"\n" in command.line or parse_command(command.line) != command:
             raise QuarantineFailure(f"{command.line[:80]!r} is no {command.verb} line that can be sent")
 

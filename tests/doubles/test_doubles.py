@@ -1,5 +1,6 @@
 """The doubles that decide something are tested like everything else."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
 from tests.doubles.clock import FakeClock
+from tests.doubles.faults import Gone, failing
 from tests.doubles.playback import Playback
 from tests.doubles.settings import settings
 from tests.doubles.streams import CLOSE, RESET, FakeStream, ScriptedStream
@@ -193,3 +195,24 @@ def test_what_means_nothing_is_no_transcript(tmp_path: Path) -> None:
 def test_a_step_is_printed_as_it_is_written() -> None:
     assert str(Step("C:", "")) == "C:"
     assert str(Step("U>", "QUIT")) == "U> QUIT"
+
+
+def test_a_call_fails_once_and_the_others_do_not(tmp_path: Path) -> None:
+    with failing(2, OSError(errno.EIO, "broken")) as faults:
+        (tmp_path / "one").mkdir()
+        with pytest.raises(OSError, match="broken"):
+            (tmp_path / "two").mkdir()
+        assert faults.is_over
+        (tmp_path / "three").mkdir()
+    assert faults.made == ["mkdir", "mkdir"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three"]
+
+
+def test_a_process_that_is_gone_makes_no_call_any_more(tmp_path: Path) -> None:
+    with failing(2) as faults:
+        (tmp_path / "one").mkdir()
+        for _ in range(2):
+            with pytest.raises(Gone):
+                (tmp_path / "one").rmdir()
+    assert faults.is_over
+    (tmp_path / "one").rmdir()

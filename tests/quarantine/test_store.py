@@ -5,7 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -148,16 +148,17 @@ def test_the_crash_points_are_all_there_are(store: Quarantine) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 def test_a_failure_anywhere_is_told_and_leaves_nothing_behind(store: Quarantine, at: int, code: int) -> None:
     with failing(at, OSError(code, os.strerror(code))) as calls:
-        try:
-            keep(store)
-        except OSError as error:
-            assert error.errno == code
-            failed = True
-        else:
-            failed = False
-    assert failed is calls.is_over
-    assert len(files(store)) == (0 if failed else 1)
-    assert len(list(DESCRIPTORS.iterdir())) < 200
+        result = errno_of(lambda: keep(store))
+    assert result == (code if calls.is_over else None)
+    assert len(files(store)) == (0 if calls.is_over else 1)
+
+
+def errno_of(work: Callable[[], object]) -> int | None:
+    try:
+        work()
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def test_no_descriptor_is_left_open(store: Quarantine) -> None:
@@ -287,12 +288,20 @@ def test_a_safety_copy_is_withdrawn_without_a_trace(store: Quarantine) -> None:
 
 def test_a_safety_copy_is_held_when_its_delivery_went_well(store: Quarantine) -> None:
     kept = keep(store, state=State.PENDING)
-    store.confirm(
-        kept.id, Event(what=What.DELIVERED, at="now", recipients=(b"b@example.org",), queue_id="4Q1")
-    )
+    store.delivered(kept.id, [b"b@example.org"], "4Q1", "250 2.0.0 Ok")
     with store.open(kept.id) as file:
         assert file.name.state is State.HELD
-        assert [event.queue_id for event in file.events()] == ["4Q1"]
+        (event,) = file.events()
+    assert (event.what, event.queue_id, event.by) == (What.DELIVERED, "4Q1", "bqfilterd")
+
+
+def test_a_safety_copy_is_held_with_the_reason_when_it_did_not(store: Quarantine) -> None:
+    kept = keep(store, state=State.PENDING)
+    store.undelivered(kept.id, [b"b@example.org"], "after-filter server unavailable")
+    with store.open(kept.id) as file:
+        assert file.name.state is State.HELD
+        (event,) = file.events()
+    assert (event.what, event.text) == (What.FAILED, "after-filter server unavailable")
 
 
 def test_what_is_not_there_cannot_be_withdrawn(store: Quarantine) -> None:
