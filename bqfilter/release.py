@@ -212,8 +212,9 @@ class _Attempt:
     def _done(self, reply: Reply, refused: tuple[tuple[bytes, Reply], ...]) -> Outcome:
         match = _QUEUE_ID.search(reply.lines[-1])
         queue_id = match[1].decode("ascii") if match else ""
-        flaw = self._conclude(What.RELEASED, self._taken, str(reply), queue_id)
         complaint = _complaint(reply, refused) if refused else ""
+        noted = f"{reply}; refused: {complaint}" if refused else str(reply)
+        flaw = self._conclude(What.RELEASED, self._taken, noted, queue_id)
         text = "; ".join(part for part in (complaint, flaw) if part)
         result = Result.PARTLY if refused else Result.RELEASED
         return Outcome(result, text, queue_id, self._taken, refused)

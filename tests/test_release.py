@@ -225,6 +225,8 @@ def test_one_refused_recipient_does_not_keep_it_from_the_others(bench: Bench) ->
     assert not outcome.result.is_good
     assert outcome.text == "<c@example.org> 450 4.2.0 mailbox busy"
     assert (outcome.recipients, bench.state) == ((A,), State.HELD)
+    with bench.store.open(bench.identifier) as kept:
+        assert "refused: <c@example.org> 450 4.2.0 mailbox busy" in kept.events()[-1].text
     assert bench.release().recipients == (B,)
     assert bench.state is State.RELEASED
 

@@ -121,7 +121,10 @@ class Quarantine:
         self._hold(identifier, What.FAILED, recipients, reason)
 
     def claim(self, identifier: str) -> Claim:
-        """Have one message for oneself; the beginning of an identifier will do. Raises QuarantineFailure."""
+        """Have one message for oneself, by its identifier or the beginning of that.
+
+        Raises QuarantineFailure, or OSError where the directory cannot be read.
+        """
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):  # turned or deleted meanwhile: look again
@@ -129,7 +132,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def open(self, identifier: str) -> KeptFile:
-        """One message, to be read only. Raises QuarantineFailure."""
+        """One message, to be read only; found and failing as for `claim`."""
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):
@@ -137,7 +140,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def find(self, prefix: str) -> Name:
-        """The one message whose identifier begins like this. Raises QuarantineFailure."""
+        """The one message whose identifier begins like this. Raises QuarantineFailure, OSError."""
         if not is_prefix(prefix):
             raise QuarantineFailure("that is not how an identifier begins")
         found = list(self._beginning_with(prefix))
