@@ -170,11 +170,11 @@ class Quarantine:
         day, opened = "", -1
         try:
             for name in self.names(since, before):
-                if name.state not in states if states else name.state is State.NEW:
+                if not _is_wanted(name.state, states):
                     continue
                 if name.day != day:
                     opened, day = self._reopened(opened, name.day), name.day
-                entry = _entry(opened, name)
+                entry = None if opened < 0 else _entry(opened, name) or _turned_entry(opened, name, states)
                 if entry is not None:
                     yield entry
         finally:
@@ -356,6 +356,16 @@ def _flush_directory(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _is_wanted(state: State, states: Collection[State]) -> bool:
+    return state in states if states else state is not State.NEW
+
+
+def _turned_entry(day: int, name: Name, states: Collection[State]) -> Entry | None:
+    """A message whose state was changed between the listing and now is not left out."""
+    wanted = (name.turned(state) for state in State if _is_wanted(state, states))
+    return next((entry for turned in wanted if (entry := _entry(day, turned))), None)
 
 
 def _entry(day: int, name: Name) -> Entry | None:

@@ -391,6 +391,19 @@ def test_damaged_content_is_noticed(store: Quarantine) -> None:
         content(store, path.stem)
 
 
+def test_a_message_that_changes_while_it_is_listed_is_listed(
+    store: Quarantine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(store)
+    gone = Name("20200101-000000-000000-000000000000", State.HELD)
+    listed = [gone, *store.names()]
+    with store.claim(listed[1].id) as claim:
+        claim.turn(State.RELEASED)
+    monkeypatch.setattr(store, "names", lambda *_: iter(listed))
+    assert [entry.name for entry in store.entries()] == [listed[1].turned(State.RELEASED)]
+    assert list(store.entries([State.HELD])) == []
+
+
 def test_usage_counts_files_and_bytes_by_state(store: Quarantine) -> None:
     paths = [Path(keep(store).path) for _ in range(3)]
     keep(store, state=State.PENDING)
@@ -455,6 +468,25 @@ def test_many_processes_keep_at_once_without_a_lock(store: Quarantine) -> None:
     entries = list(store.entries())
     assert len(entries) == 100
     assert {content(store, entry.name.id) for entry in entries} == {CONTENT}
+
+
+def test_a_process_killed_while_it_keeps_has_lost_nothing_that_it_told_about(store: Quarantine) -> None:
+    program = (
+        "import sys; from bqfilter.quarantine import Quarantine; from tests.doubles.kept import keep\n"
+        "store = Quarantine(sys.argv[1])\n"
+        "while True: print(keep(store).id, flush=True)\n"
+    )
+    command = [sys.executable, "-c", program, str(store.directory)]
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        told = [writer.stdout.readline().strip() for _ in range(50)]
+        writer.kill()
+        told += writer.stdout.read().split("\n")[:-1]
+    assert {content(store, identifier) for identifier in told} == {CONTENT}
+    whole = [name for name in store.names() if name.state is not State.NEW]
+    assert {content(store, name.id) for name in whole} == {CONTENT}
+    assert len(list(store.names())) - len(told) in (0, 1)
 
 
 def test_a_directory_that_is_tidied_away_before_its_first_file_is_made_again(tmp_path: Path) -> None:
