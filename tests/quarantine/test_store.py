@@ -439,6 +439,15 @@ def test_to_list_takes_three_calls_a_message_and_two_a_day(store: Quarantine) ->
     assert "read" not in calls
 
 
+def test_what_time_and_state_rule_out_is_not_opened(store: Quarantine) -> None:
+    keep(Quarantine(store.directory, lambda: NOW - 86400))
+    keep(store)
+    keep(store, state=State.PENDING)
+    with failing(at=1000) as calls:
+        assert len(list(store.entries([State.PENDING], since=NOW - 3600))) == 1
+    assert calls.made == ["open"] * 3  # the day to list it, the day again, and the one message
+
+
 def test_to_count_opens_no_message(store: Quarantine) -> None:
     for _ in range(20):
         keep(store)
