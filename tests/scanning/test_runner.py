@@ -118,9 +118,7 @@ def test_whatever_it_raises_is_a_report_and_the_next_is_asked(
 
     assert (report.finding, report.detail, report.response) == (Finding.ERROR, cause, response)
     assert (report.scanner, other.finding) == ("a", Finding.CLEAN)
-    assert f"1A: warning: not scanned scanner=a finding=error cause={cause.split()[0].split('[')[0]}" in (
-        one.sink.lines[-1].replace('cause="', "cause=").replace("[", "", 1)
-    )
+    assert one.sink.lines[-1].startswith("1A: warning: not scanned scanner=a finding=error cause=")
 
 
 def test_a_mistake_is_told_in_full_in_its_sessions_log() -> None:
