@@ -15,6 +15,7 @@ from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
 from bqfilter.quarantine import Quarantine, Record, State
 from bqfilter.quarantine.claim import Claim
+from bqfilter.quarantine.history import Event, What
 from bqfilter.release import Order, Outcome, Releaser, Result
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
@@ -137,17 +138,19 @@ def test_an_address_that_stands_twice_gets_it_once(bench: Bench) -> None:
 
 def test_a_copy_of_what_was_delivered_is_not_sent_again_by_mistake(bench: Bench) -> None:
     bench.keep(state=State.PENDING)
-    bench.store.delivered(bench.identifier, [A], "4Q0", "250 2.0.0 Ok")
+    bench.store.confirm(
+        bench.identifier, Event(what=What.DELIVERED, at="now", recipients=(A,), queue_id="4Q0")
+    )
     outcome = bench.release()
     assert (outcome.result, outcome.queue_id) == (Result.ALREADY, "4Q0")
-    assert outcome.text.startswith("when it came at ")
+    assert outcome.text == "when it came at now"
     assert bench.state is State.HELD
     assert bench.release(AGAIN).result is Result.RELEASED
 
 
 def test_a_safety_copy_that_was_not_delivered_is_released_like_any_other(bench: Bench) -> None:
     bench.keep(state=State.PENDING)
-    bench.store.undelivered(bench.identifier, [A], "after-filter server unavailable")
+    bench.store.confirm(bench.identifier, Event(what=What.FAILED, at="now", text="server unavailable"))
     assert bench.state is State.HELD
     assert bench.release().result is Result.RELEASED
 
@@ -284,6 +287,20 @@ def test_a_safety_copy_is_in_doubt_until_somebody_says_otherwise(bench: Bench) -
     bench.server.tell(b"MAIL", b"450 4.1.8 no\r\n")
     assert bench.release(AGAIN).result is Result.FAILED
     assert bench.state is State.PENDING
+    assert bench.release(AGAIN).result is Result.RELEASED
+    assert bench.state is State.RELEASED
+
+
+def test_a_delivery_of_unknown_outcome_stays_in_doubt_when_a_release_fails(bench: Bench) -> None:
+    """As the delivery leaves it: the state says so, and an event why, for whomever it was meant."""
+    with bench.store.claim(bench.identifier) as claim:
+        claim.note(Event(what=What.FAILED, at="now", by="delivery", text="lost after the final dot"))
+        claim.turn(State.UNKNOWN)
+    assert bench.release().result is Result.IN_DOUBT
+    bench.server.tell(b"MAIL", b"450 4.1.8 no\r\n")
+    assert bench.release(AGAIN).result is Result.FAILED
+    assert bench.state is State.UNKNOWN
+    assert bench.release().result is Result.IN_DOUBT
     assert bench.release(AGAIN).result is Result.RELEASED
     assert bench.state is State.RELEASED
 
