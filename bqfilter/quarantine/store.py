@@ -27,7 +27,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -35,7 +35,7 @@ from pathlib import Path
 from bqfilter.errors import QuarantineFailure
 from bqfilter.quarantine import record as records
 from bqfilter.quarantine.claim import Claim, KeptFile, open_file, read_first_line
-from bqfilter.quarantine.history import Event
+from bqfilter.quarantine.history import Event, What, instant
 from bqfilter.quarantine.names import Name, State, is_day, is_id, is_prefix, new_id, stamp
 from bqfilter.quarantine.record import Record
 
@@ -112,16 +112,13 @@ class Quarantine:
         with self.claim(identifier) as claim:
             claim.delete()
 
-    def confirm(self, identifier: str, event: Event | None = None) -> None:
-        """What a safety copy was kept for is decided: hold it, with `event` for what became of the message.
+    def delivered(self, identifier: str, recipients: Sequence[bytes], queue_id: str, reply: str) -> None:
+        """A safety copy's message has been passed on: hold the copy. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.DELIVERED, recipients, reply, queue_id)
 
-        An event that says DELIVERED names the recipients who have it: a release leaves them out. Raises
-        OSError, QuarantineFailure.
-        """
-        with self.claim(identifier) as claim:
-            if event is not None:
-                claim.note(event)
-            claim.turn(State.HELD)
+    def undelivered(self, identifier: str, recipients: Sequence[bytes], reason: str) -> None:
+        """It has certainly not been: hold it for somebody to release. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.FAILED, recipients, reason)
 
     def claim(self, identifier: str) -> Claim:
         """Have one message for oneself, by its identifier or the beginning of that.
@@ -216,6 +213,18 @@ class Quarantine:
             if day < today:
                 with contextlib.suppress(OSError):  # not empty, or somebody else was faster
                     (self._directory / day).rmdir()
+
+    def _hold(
+        self, identifier: str, what: What, recipients: Sequence[bytes], text: str, queue_id: str = ""
+    ) -> None:
+        with self.claim(identifier) as claim:
+            claim.note(
+                Event(
+                    what=what, at=instant(self._clock()), by="bqfilterd", recipients=tuple(recipients),
+                    queue_id=queue_id, text=text,
+                )
+            )  # fmt: skip
+            claim.turn(State.HELD)
 
     def _days(self) -> list[str]:
         """A directory that is not there yet has none."""

@@ -301,18 +301,20 @@ def test_a_safety_copy_is_withdrawn_without_a_trace(store: Quarantine) -> None:
 
 def test_a_safety_copy_is_held_when_its_delivery_went_well(store: Quarantine) -> None:
     kept = keep(store, state=State.PENDING)
-    delivered = Event(what=What.DELIVERED, at="now", recipients=(b"b@example.org",), queue_id="4Q1")
-    store.confirm(kept.id, delivered)
+    store.delivered(kept.id, [b"b@example.org"], "4Q1", "250 2.0.0 Ok")
     with store.open(kept.id) as file:
         assert file.name.state is State.HELD
-        assert file.events() == (delivered,)
+        (event,) = file.events()
+    assert (event.what, event.queue_id, event.by) == (What.DELIVERED, "4Q1", "bqfilterd")
 
 
-def test_a_safety_copy_of_what_nobody_got_is_held_without_a_word(store: Quarantine) -> None:
+def test_a_safety_copy_is_held_with_the_reason_when_it_did_not(store: Quarantine) -> None:
     kept = keep(store, state=State.PENDING)
-    store.confirm(kept.id)
+    store.undelivered(kept.id, [b"b@example.org"], "after-filter server unavailable")
     with store.open(kept.id) as file:
-        assert (file.name.state, file.events()) == (State.HELD, ())
+        assert file.name.state is State.HELD
+        (event,) = file.events()
+    assert (event.what, event.text) == (What.FAILED, "after-filter server unavailable")
 
 
 def test_what_is_not_there_cannot_be_withdrawn(store: Quarantine) -> None:
