@@ -22,6 +22,11 @@ from bqfilter.scanning.runner import Examination, Runner, to_nobody
 from bqfilter.scanning.scanner import Scanner
 
 
+def is_needed(settings: Settings) -> bool:
+    """Somebody has opinions about content: a scanner, or a policy."""
+    return bool(settings.scanners or settings.policy)
+
+
 class Judge:
     """Judges by `settings`; for `places`, `slots` and `announce` see the Runner."""
 
@@ -39,7 +44,6 @@ class Judge:
         self._policies = Policies(settings)
         self._runner = Runner(scanners, places or {}, slots, clock, log, announce)
         self._marker = Marker(settings.headers, self._runner.settings, hostname)
-        self.has_opinions = bool(scanners or settings.policy)
         self.header_limit = settings.headers.size_limit
 
     def after_fork_in_worker(self) -> None:

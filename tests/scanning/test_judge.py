@@ -14,7 +14,7 @@ from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.fields import edited
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Deadline
-from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.judge import Judge, is_needed
 from bqfilter.scanning.plan import Judged
 from bqfilter.smtp.commands import Mail, Rcpt
 from tests.doubles.clock import FakeClock
@@ -57,7 +57,7 @@ def policy(name: str, *recipients: str, **keys: Any) -> PolicySettings:
 def test_who_has_no_scanners_and_no_policies_has_no_opinions(
     scanners: list[FakeScanner], policies: list[PolicySettings], has_opinions: bool
 ) -> None:
-    assert judge(scanners, *policies).has_opinions is has_opinions
+    assert is_needed(with_scanners(settings(), scanners, *policies)) is has_opinions
 
 
 def test_recipients_of_different_policies_have_verdicts_of_their_own() -> None:
