@@ -1,4 +1,4 @@
-"""Marks: what a message's header gets and loses, and that signatures, as dkimpy sees them, live through it."""
+"""Marks: what a header gets and loses, and that signatures, as dkimpy sees them, live through it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
