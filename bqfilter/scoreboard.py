@@ -159,6 +159,7 @@ class Word(IntEnum):
     QUARANTINED = 101
     COPIES_KEPT = 102  # copies in the quarantine of messages that something else was done with as well
     KEEP_FAILURES = 103  # messages that the quarantine could not take
+    SCANNER = 104  # the scanner that is asked now: the number of its place, counted from 1; 0 for none
     STAGE_SECONDS = 32  # seconds per stage, summed: this word plus the stage's number
 
 
@@ -406,8 +407,13 @@ class Slot(Words):
         counts[_JOBS] += 1
         counts[_SEQUENCE] += 1
 
+    def ask(self, scanner: int) -> None:
+        """In the worker: the scanner in the place of this number, counted from 1, is asked; 0 for none."""
+        self._counts[Word.SCANNER] = scanner
+
     def _clear(self, state: int) -> None:
         self._become(state)
+        self._counts[Word.SCANNER] = 0
         self._counts[_STAGE] = _IDLE
         self._seconds[_SESSION_SINCE] = 0.0
         self._seconds[_UNTIL] = 0.0

@@ -32,7 +32,13 @@ def test_once_the_dot_is_out_a_part_of_the_margin_is_used_too(clock: FakeClock) 
 def test_the_limits_come_in_their_order(clock: FakeClock) -> None:
     one = budget(clock)
 
-    assert one.handover(NOW).at < one.reply(NOW).at < one.last_moment(NOW).at
+    limits = [one.scanning(NOW), one.handover(NOW), one.reply(NOW), one.last_moment(NOW)]
+    assert [limit.at for limit in limits] == sorted(limit.at for limit in limits)
+
+
+def test_scanners_leave_a_tenth_for_the_content(clock: FakeClock) -> None:
+    assert budget(clock).scanning(NOW).at == pytest.approx(NOW + 0.9 * 85)
+    assert budget(clock, session=30.0).scanning(NOW).at == pytest.approx(NOW + 0.9 * 20)
 
 
 def test_a_session_limit_lies_over_everything_but_the_last_moment(clock: FakeClock) -> None:

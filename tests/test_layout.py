@@ -16,7 +16,8 @@ PACKAGE = ROOT / "bqfilter"
 TESTS = ROOT / "tests"
 
 # Modules without a test file of their own, and what tests them instead: processes are tested from outside, by
-# what becomes of messages and signals; documents by what they say; the exceptions decide nothing.
+# what becomes of messages and signals; documents by what they say; the exceptions decide nothing; the parts
+# of a delivery are tested together, because only the whole keeps promises.
 TESTED_ELSEWHERE = {
     "__main__.py": "pool/test_serving.py",
     "errors.py": "net/test_stream.py",
@@ -24,6 +25,10 @@ TESTED_ELSEWHERE = {
     "cli/group.py": "test_docs.py",
     "cli/options.py": "cli/test_check.py",
     "config/reference.py": "test_reference.py",
+    "config/table.py": "config/test_schema.py",
+    "handover.py": "test_transaction.py",
+    "outcome.py": "test_delivery.py",
+    "parcels.py": "test_delivery.py",
     "pool/master.py": "pool/test_reload.py",
     "pool/worker.py": "pool/test_serving.py",
     "saturation/chain.py": "saturation/test_agreement.py",

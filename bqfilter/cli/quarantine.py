@@ -144,7 +144,7 @@ def list_(path: Path, as_json: bool, **filters: Any) -> None:
 
     Exit status 0: listed, even if there are none; 1: there are files that cannot be read.
     """
-    store, _ = _open(path)
+    store = _store(_settings(path))
     flaws = 0
     with _failures():
         for entry in _filters(**filters).entries(store):
@@ -168,10 +168,10 @@ def show(path: Path, identifier: str, as_json: bool, raw: bool) -> None:
     """
     if raw and sys.stdout.isatty():
         raise click.UsageError("--raw is for a file or a pipe: a message can hold commands for a terminal")
-    store, _ = _open(path)
+    store = _store(_settings(path))
     with _failures(), store.open(identifier) as kept:
         if raw:
-            output = click.get_binary_stream("stdout")
+            output = sys.stdout.buffer
             for piece in kept.content():
                 output.write(piece)
             output.flush()
@@ -211,8 +211,9 @@ def release(
     if recipients and others:
         raise click.UsageError("--recipient and --to exclude each other")
     order = Order(tuple(map(str.encode, recipients)), tuple(map(str.encode, others)), again, _operator())
-    store, settings = _open(path)
-    with configuration_errors(), _releaser(settings) as releaser:
+    settings = _settings(path)
+    with configuration_errors(), _releaser(settings) as releaser:  # its imports may be root's alone to read
+        store = _store(settings)
         results = [_release_one(store, releaser, identifier, order) for identifier in identifiers]
     raise click.exceptions.Exit(0 if all(results) else 1)
 
@@ -231,7 +232,7 @@ def delete(path: Path, identifiers: tuple[str, ...], yes: bool, force: bool, **f
     chosen = _filters(**filters)
     if bool(identifiers) == bool(chosen):
         raise click.UsageError("give identifiers, or options that choose messages")
-    store, _ = _open(path)
+    store = _store(_settings(path))
     if identifiers:
         results = [_delete_one(store, identifier, force) for identifier in identifiers]
         raise click.exceptions.Exit(0 if all(results) else 1)
@@ -261,7 +262,8 @@ def expire(path: Path, max_age: float | None, max_size: int | None, dry_run: boo
 
     Exit status 0: done; 1: something could not be deleted.
     """
-    store, settings = _open(path)
+    settings = _settings(path)
+    store = _store(settings)
     given = settings.quarantine
     limits = Limits(
         given.max_age if max_age is None else max_age, given.max_size if max_size is None else max_size
@@ -280,14 +282,17 @@ def expire(path: Path, max_age: float | None, max_size: int | None, dry_run: boo
     raise click.exceptions.Exit(1 if done.failures else 0)
 
 
-def _open(path: Path) -> tuple[Quarantine, Settings]:
-    """The quarantine of a configuration, as its owner."""
+def _settings(path: Path) -> Settings:
     with configuration_errors():
-        settings = load(path)
+        return load(path)
+
+
+def _store(settings: Settings) -> Quarantine:
+    """The quarantine of a configuration. From here on we are its owner, for good."""
     store = Quarantine(settings.quarantine.directory)
     with _failures():
         become_owner(store.directory)
-    return store, settings
+    return store
 
 
 @contextmanager
@@ -354,7 +359,8 @@ def _told(outcome: Outcome) -> str:
         words.append(f"as {outcome.queue_id}")
     if outcome.recipients:
         words.append("to " + ", ".join(f"<{as_text(address)}>" for address in outcome.recipients))
-    return " ".join(words) + (f": {printable(outcome.text)}" if outcome.text else "")
+    separator = ", " if outcome.result.is_good else ": "
+    return " ".join(words) + (f"{separator}{printable(outcome.text)}" if outcome.text else "")
 
 
 def _delete_one(store: Quarantine, identifier: str, force: bool) -> bool:

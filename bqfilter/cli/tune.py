@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,8 @@ from bqfilter.config.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.live import Live
+    from bqfilter.saturation.neighbours import Neighbour
     from bqfilter.saturation.sizing import Figures, Measured, Source
     from bqfilter.saturation.tune_report import Page
 
@@ -107,15 +110,19 @@ _SHARE = _Number(0, 1, min_open=True, max_open=True)
     type=click.File(encoding="utf-8"),
     help="Figures of a running pool, as JSON; - is standard input.",
 )
+@click.option("--live/--no-live", default=None, help="Measure the running pool. [where one runs]")
+@click.option("--over", type=_TIME, help="Watch it for so long. [what it counted since its start]")
 @click.option("--growth", type=_Number(1, 100), default=1.3, help="Room on a measured rate. [1.3]")
 @click.option("--what-if", type=_Counts(), help="Show these numbers of workers.")
-@click.option("--before-service", multiple=True, default=["smtp/inet"], help="In master.cf. [smtp/inet]")
+@click.option("--before-service", multiple=True, help="In master.cf. [those that are there, or smtp/inet]")
 @click.option("--after-service", help="In master.cf. [as upstream.endpoint has it, or 127.0.0.1:10026/inet]")
 @click.option("--json", "wants_json", is_flag=True, help="The same as one JSON value.")
 @click.option("--check", "is_check", is_flag=True, help="Exit 1 if the present workers break the law.")
 def tune(
     path: Path | None,
     measured_file: TextIO | None,
+    live: bool | None,
+    over: float | None,
     growth: float,
     what_if: list[int] | None,
     before_service: tuple[str, ...],
@@ -126,20 +133,29 @@ def tune(
 ) -> None:
     """Say how many workers the pool should have, and why.
 
-    Figures come from the options, then from the configuration, the running pool and this machine; each is
-    shown with its source. Durations are written "30s", sizes "45MB". With --check the exit status is 1 when
-    the present number of workers cannot guarantee an answer in time to all before-filter processes, or is
-    more than the after-filter service has processes for.
+    Figures come from the options, then from the configuration, master.cf, the running pool and this machine;
+    each is shown with its source. The pool is the one whose scoreboard is in runtime.directory. Durations are
+    written "30s", sizes "45MB". With --check the exit status is 1 when the present number of workers cannot
+    guarantee an answer in time to all before-filter processes, or is more than the after-filter service has
+    processes for.
     """
     # Imported here: no other command needs any of it.
     from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.neighbours import postfix_layer
     from bqfilter.saturation.sizing import MOST_ERLANGS, Source, gather, measured_layer
 
+    if measured_file and (live or over):
+        raise click.UsageError("--measured takes the place of a running pool: without --live and --over")
     settings = _settings(path)
     measured = _read_measured(measured_file) if measured_file else None
+    pool = None if measured or live is False else _look_at_pool(settings, live, over)
+    if pool and pool.is_enough:
+        measured = pool.measured
+    neighbours = _neighbours(settings)
     layers: dict[Source, Mapping[str, Any]] = {
         Source.OPTION: options,
-        Source.CONFIGURATION: _configured(settings) if settings else {},
+        Source.CONFIGURATION: {**_configured(settings), **_running(pool)},
+        Source.POSTFIX: postfix_layer(neighbours),
         Source.MEASURED: measured_layer(measured, growth) if measured else {},
         Source.MACHINE: _machine(),
     }
@@ -150,8 +166,10 @@ def tune(
         )
     if is_check and figures.workers is None:
         raise click.UsageError("--check needs the present number of workers: --workers or --config")
-    services = Services(before_service, after_service or _after_service(settings))
-    page = _page(figures, measured, services, what_if)
+    services = Services(
+        before_service or _before_services(neighbours), after_service or _after_service(settings)
+    )
+    page = _page(figures, measured, pool, services, what_if)
     _show(page, wants_json)
     raise click.exceptions.Exit(1 if is_check and page.breaches else 0)
 
@@ -164,7 +182,39 @@ def _settings(path: Path | None) -> Settings | None:
         return load(path or DEFAULT_PATH)
 
 
-def _configured(settings: Settings) -> dict[str, Any]:
+def _look_at_pool(settings: Settings | None, live: bool | None, over: float | None) -> Live | None:
+    """The pool that runs with this configuration; that there is none is an error only where one is wanted."""
+    from bqfilter.saturation.live import look
+
+    found = None
+    try:
+        found = look(settings.runtime.directory, over or 0.0) if settings else None
+    except (OSError, ValueError) as error:
+        click.echo(f"bqfilterd: the running pool cannot be looked at: {error}", err=True)
+    if found is None and (live or over):
+        raise click.ClickException("no pool to look at: it is found by the configuration, see --config")
+    return found
+
+
+def _neighbours(settings: Settings | None) -> Sequence[Neighbour]:
+    """The Postfix services around this configuration; none where Postfix cannot be asked."""
+    from bqfilter.saturation.neighbours import Survey
+
+    if settings is None:
+        return ()
+    survey = Survey(settings)
+    survey.look()
+    return survey.neighbours
+
+
+def _running(pool: Live | None) -> dict[str, Any]:
+    """What is in force where a pool runs, whatever has been written into its file since."""
+    return {"workers": pool.workers} if pool else {}
+
+
+def _configured(settings: Settings | None) -> dict[str, Any]:
+    if settings is None:
+        return {}
     return {
         "workers": settings.pool.workers,
         "session": settings.budget.session,
@@ -179,6 +229,11 @@ def _machine() -> dict[str, Any]:
     except (OSError, ValueError):
         somaxconn = None
     return {"cores": len(os.sched_getaffinity(0)), "somaxconn": somaxconn}
+
+
+def _before_services(neighbours: Sequence[Neighbour]) -> tuple[str, ...]:
+    """Those that connect to us, or the one that there is in every master.cf."""
+    return tuple(one.service for one in neighbours if one.role == "before") or ("smtp/inet",)
 
 
 def _after_service(settings: Settings | None) -> str:
@@ -198,19 +253,27 @@ def _read_measured(file: TextIO) -> Measured:
         raise click.BadParameter(str(error), param_hint="--measured") from error
 
 
-def _page(figures: Figures, measured: Measured | None, services: Services, what_if: list[int] | None) -> Page:
+def _page(
+    figures: Figures,
+    measured: Measured | None,
+    pool: Live | None,
+    services: Services,
+    what_if: list[int] | None,
+) -> Page:
     from bqfilter.saturation.comparison import compare
     from bqfilter.saturation.sizing import breaches, outlook, propose, telling_counts
     from bqfilter.saturation.tune_report import Page
 
     plan = propose(figures)
+    running = replace(figures, workers=pool.workers) if pool else figures
     return Page(
         plan=plan,
         outlooks=[outlook(plan.adopted, count) for count in what_if or telling_counts(plan)],
         services=services,
         breaches=breaches(figures) if figures.workers is not None else None,
         measured=measured,
-        comparison=compare(measured, figures) if measured else None,
+        comparison=compare(measured, running) if measured else None,
+        live=pool,
     )
 
 

@@ -49,6 +49,7 @@ _FILE = Text("path", r"/[^\x00-\x1f\x7f]*", "an absolute path")
 _WORD = Text("text", r"[^\x00-\x1f\x7f]{0,4000}", "text without control characters")
 _PATTERN = Text("pattern", r"[^\x00-\x1f\x7f/]{1,200}", 'a file name, "*" and "?" stand for anything')
 _EXTENSION = Text("extension", r"[A-Za-z0-9_+-]{1,20}", "a file name extension without its dot")
+_SIGNATURE = Text("signature", r"[!-~]{1,200}", 'the name of a signature, "*" and "?" stand for anything')
 _TYPE = Text(
     "media type", r"[A-Za-z0-9.+-]{1,60}/(?:\*|[A-Za-z0-9.+_-]{1,100})", '"type/subtype" or "type/*"'
 )
@@ -90,12 +91,13 @@ def _timeout(default: float, doc: str = "") -> Any:
     )
 
 
-def _size_limit(default: int) -> Any:
+def _size_limit(default: int, doc: str = "") -> Any:
     return field(
         default=default,
         metadata=about(
             Size(0, GIB),
-            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit.",
+            "A message larger than this is not given to the scanner; see `on_oversize`. 0 means no limit."
+            + doc,
         ),
     )
 
@@ -210,17 +212,28 @@ class RulesSettings(ScannerSettings):
         default=(),
         metadata=about(
             ListOf(_FILE),
-            "Tables of rules for each field of the message's header, in the syntax of header_checks(5).",
+            "Tables of rules for each field of the message's header, in the syntax of header_checks(5). At "
+            "least one table has to be named, here or below.",
         ),
     )
     mime_header_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for each field of the headers of MIME parts.")
+        default=(),
+        metadata=about(
+            ListOf(_FILE),
+            "Tables for each field of the headers of MIME parts and of messages within the message, and for "
+            "the MIME fields of its own header. Their rules cannot edit.",
+        ),
     )
     body_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for each line of the body.")
+        default=(),
+        metadata=about(ListOf(_FILE), "Tables for each line of the body. Their rules cannot edit."),
     )
     sender_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for the envelope sender, without its brackets.")
+        default=(),
+        metadata=about(
+            ListOf(_FILE),
+            "Tables for the envelope sender, without its brackets; the null sender is looked up as <>.",
+        ),
     )
     recipient_checks: tuple[str, ...] = field(
         default=(), metadata=about(ListOf(_FILE), "Tables for each envelope recipient, without its brackets.")
@@ -232,16 +245,16 @@ class RulesSettings(ScannerSettings):
         default=50 * KIB,
         metadata=about(
             Size(0, GIB),
-            "How much of each part of the body is looked at, as Postfix's body_checks_size_limit. 0 means "
-            "all of it.",
+            "How much of each part of the body is looked at, as Postfix's body_checks_size_limit, counted "
+            "before decoding. 0 means all of it.",
         ),
     )
     decode: bool = field(
         default=True,
         metadata=about(
             Flag(),
-            "Whether encoded words in headers and encoded text in bodies are matched decoded as well as "
-            "they stand.",
+            "Whether encoded words in headers, unfolded, and text in bodies, in UTF-8, are matched decoded "
+            "as well as they stand.",
         ),
     )
 
@@ -314,7 +327,9 @@ class AttachmentSettings(ScannerSettings):
     max_unpacked: int = field(
         default=64 * MIB,
         metadata=about(
-            Size(0, 4 * GIB), "How much may be unpacked from archives within archives, all together."
+            Size(0, 4 * GIB),
+            "How much may be unpacked from archives within archives, and decoded from attached messages "
+            "that are encoded as a whole, all together.",
         ),
     )
     on_hit: Response = _on_hit(REJECT)
@@ -340,7 +355,8 @@ class PythonSettings(ScannerSettings):
         default=(),
         metadata=about(
             MapOf(Text("name", r"[A-Za-z_]\w{0,60}", "a name"), _WORD),
-            "What the filter is given when it is made.",
+            "What the filter is told besides, as keyword arguments: a class when it is made, a function with "
+            "each message.",
         ),
     )
     on_hit: Response = field(
@@ -357,7 +373,8 @@ class CommandSettings(ScannerSettings):
         metadata=about(
             ListOf(_WORD, minimum=1, unique=False),
             "The program, by its absolute path, with its arguments; no shell is involved. It gets the "
-            "message on its standard input, and the envelope in its environment.",
+            "message on its standard input and the envelope in its environment, and answers by its exit "
+            "status.",
             example=("/usr/local/bin/check-mail",),
         )
     )
@@ -369,8 +386,8 @@ class CommandSettings(ScannerSettings):
         default=False,
         metadata=about(
             Flag(),
-            "Whether what it writes to its standard output replaces the message where its exit status says "
-            "so.",
+            "Whether what it writes to its standard output replaces the message where its exit status, 10 or "
+            "11, says so.",
         ),
     )
     memory_limit: int = field(
@@ -394,9 +411,31 @@ class ClamdSettings(ScannerSettings):
     )
     name: str = _name("clamd")
     timeout: float = _timeout(30.0)
-    size_limit: int = _size_limit(25 * MIB)
+    size_limit: int = _size_limit(25 * MIB, " clamd's own StreamMaxLength must not be smaller.")
+    on_excess: Response = field(
+        default=DEFER,
+        metadata=about(
+            ResponseKind(),
+            "What to do with a message that goes beyond a limit of clamd's own, MaxScanSize for example, so "
+            "that it was not scanned whole. clamd tells so only with AlertExceedsMax in its configuration; "
+            "without that, what lies beyond counts as clean.",
+        ),
+    )
+    signatures: tuple[tuple[str, Response], ...] = field(
+        default=(),
+        metadata=about(
+            MapOf(_SIGNATURE, ResponseKind()),
+            "What to do about some signatures instead of `on_hit`, the first that fits: "
+            '{ "Heuristics.Phishing.*" = "tag", "Sanesecurity.*" = "quarantine" }. "*" and "?" stand for '
+            "anything.",
+        ),
+    )
     on_hit: Response = _on_hit(REJECT)
     reply: ReplyTemplate = _reply("554 5.7.1 Malware found: {detail}")
+
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        yield from (("signatures", response) for _, response in self.signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,9 +452,8 @@ class SpamdSettings(ScannerSettings):
         default="",
         metadata=about(
             _USER,
-            'Whose preferences spamd uses; "{recipient}" is the recipient where a message has only one. "" '
-            "leaves "
-            "it to spamd.",
+            'Whose preferences spamd uses; "{recipient}" is the recipient, in lower case, where a message '
+            'has only one. "" leaves it to spamd.',
         ),
     )
     spam_headers: bool = field(
@@ -423,25 +461,33 @@ class SpamdSettings(ScannerSettings):
         metadata=about(
             Flag(),
             "Whether the X-Spam-* fields that spamd would add are added to every message. Those that a "
-            "message came with are removed then.",
+            "message came with are removed then. By the tests in X-Spam-Status bqfilterd sees that spamd "
+            "broke a check off, so that field should stay as SpamAssassin makes it.",
         ),
     )
     quarantine_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is quarantine, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is quarantine, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     reject_score: float = field(
         default=0.0,
         metadata=about(
             Decimal(0, 10000),
-            "From this score on the action is reject, whatever `on_hit` says. 0 means never.",
+            "From this score on the action is reject, whatever `on_hit` and spamd's own threshold say. 0 "
+            "means never.",
         ),
     )
     on_hit: Response = _on_hit(TAG)
     reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
+
+    def problems(self) -> Iterator[Problem]:
+        yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
+        if 0 < self.reject_score <= self.quarantine_score:
+            yield Problem("quarantine_score", "is never reached, because `reject_score` is not above it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -462,8 +508,9 @@ class RspamdSettings(ScannerSettings):
         default=True,
         metadata=about(
             Flag(),
-            "Whether the header fields that Rspamd wants added and removed are, and its subject put in, on "
-            "every message that is passed on.",
+            "Whether a message that is passed on is changed as Rspamd wants it, as by a milter: header "
+            "fields added and removed, its subject put in, DKIM signatures added, recipients added and "
+            "removed. A new sender or body is never taken from it.",
         ),
     )
     on_reject: Response = field(
@@ -476,7 +523,13 @@ class RspamdSettings(ScannerSettings):
         default=TAG, metadata=about(ResponseKind(), "What to do where Rspamd's action is rewrite subject.")
     )
     on_greylist: Response = field(
-        default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is greylist.")
+        default=ACCEPT,
+        metadata=about(
+            ResponseKind(),
+            "What to do where Rspamd's action is greylist. Its greylist module says soft reject to clients "
+            "that have to come back; greylist itself is said where that module is off, and then every time, "
+            "so that `defer` would end in a bounce.",
+        ),
     )
     on_soft_reject: Response = field(
         default=DEFER, metadata=about(ResponseKind(), "What to do where Rspamd's action is soft reject.")
@@ -492,7 +545,7 @@ class RspamdSettings(ScannerSettings):
         default=TAG,
         metadata=about(ResponseKind(), "What to do where Rspamd's action is one of its operator's own."),
     )
-    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam: {detail}")
+    reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

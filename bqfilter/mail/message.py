@@ -65,7 +65,7 @@ class Message:
 
     @property
     def header_is_too_large(self) -> bool:
-        """The header goes on behind what is known of it."""
+        """It is larger than the limit, and perhaps goes on behind what is known of it."""
         return self._head[2]
 
     @property
@@ -79,7 +79,7 @@ class Message:
         end = header_end(head)
         has_separator = head.startswith(b"\r\n", end)
         is_cut = len(head) >= self._header_limit and not has_separator and may_go_on(head, end)
-        return Header(head[:end]), has_separator, is_cut
+        return Header(head[:end]), has_separator, is_cut or end > self._header_limit
 
     def _read_head(self) -> bytes:
         """The beginning of the content, at least to the first empty line if that comes before the limit."""

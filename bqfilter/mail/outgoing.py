@@ -81,7 +81,11 @@ class Edited:
 
     def pieces(self) -> Iterator[bytes]:
         """The content without the final dot."""
-        return stuff(ending_in_crlf(without_strays(self.content())))
+        return stuff(self.cleaned())
+
+    def cleaned(self) -> Iterator[bytes]:
+        """The content as it arrives: not stuffed, and with CRLF at the end of every line."""
+        return ending_in_crlf(without_strays(self.content()))
 
     def content(self) -> Iterator[bytes]:
         """Header and body as they were put together, not stuffed and not yet freed of strays."""

@@ -128,6 +128,13 @@ class Stream:
         finally:
             os.set_blocking(out, True)
 
+    def shutdown_write(self) -> None:
+        """Close our side: behind what was written the peer reads an end of file. Raises PeerLost."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise PeerLost(_sentence(error)) from error
+
     def has_input(self) -> bool:
         """Something can be read at once: bytes, or the news that the peer is gone."""
         return bool(self._glance.poll(0))

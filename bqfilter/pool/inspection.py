@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bqfilter.budget import Budget
 from bqfilter.config import Settings
-from bqfilter.errors import ConfigError
+from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
+from bqfilter.net.deadline import Deadline
 from bqfilter.pool.startup import (
     find_identity,
     hostname_of,
@@ -19,9 +21,13 @@ from bqfilter.pool.startup import (
     refuse_loop,
     upstream_addresses,
 )
+from bqfilter.scanning.making import make_scanners
+from bqfilter.scanning.policy import keeps_messages
+from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
 
+_PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
@@ -42,6 +48,9 @@ def inspect(settings: Settings) -> Iterator[Finding]:
     yield from _listeners(settings)
     yield from _account(settings)
     yield from _spool(settings)
+    yield from _quarantine(settings)
+    yield from _scanners(settings)
+    yield from _policies(settings)
     try:
         addresses = upstream_addresses(settings)
     except ConfigError as error:
@@ -96,6 +105,73 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     room = os.statvfs(directory)
     free = room.f_bavail * room.f_frsize // (1 << 20)
     yield Finding(True, "spool", f"{directory}, {free} MiB free")
+
+
+def _quarantine(settings: Settings) -> Iterator[Finding]:
+    """Looked at where something may have to be kept."""
+    if not keeps_messages(settings):
+        return
+    if settings.quarantine.quarantine_to:
+        yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
+        return
+    directory = Path(settings.quarantine.directory)
+    nearest = next(path for path in (directory, *directory.parents) if path.is_dir())
+    if nearest not in (directory, directory.parent):
+        yield Finding(
+            False,
+            "quarantine",
+            f"{directory.parent} is not a directory: what is to be kept would be answered 451",
+        )
+        return
+    room = os.statvfs(nearest)
+    free = room.f_bavail * room.f_frsize // (1 << 20)
+    yield Finding(True, "quarantine", f"{directory}, {free} MiB free")
+
+
+def _scanners(settings: Settings) -> Iterator[Finding]:
+    """Every scanner is called."""
+    try:
+        scanners = make_scanners(settings, hostname_of(settings))
+    except ConfigError as error:
+        yield Finding(False, "scanner", str(error))
+        return
+    for scanner in scanners:
+        yield _pinged(scanner)
+    yield from _timeouts(settings)
+
+
+def _pinged(scanner: Scanner) -> Finding:
+    name = scanner.settings.name
+    try:
+        told = scanner.ping(Deadline.after(time.monotonic, min(scanner.settings.timeout, _PING_TIMEOUT)))
+    except (ScannerFailure, ConversationLost, OSError) as failure:
+        consequence = "deferred" if scanner.settings.on_error == "defer" else "passed on unscanned"
+        return Finding(False, "scanner", f"{name}: {failure}: mail would be {consequence}")
+    return Finding(True, "scanner", f"{name}: {told}")
+
+
+def _timeouts(settings: Settings) -> Iterator[Finding]:
+    """Scanners that may all be slow at once should still leave each other their time."""
+    budget = Budget(settings.budget, lambda: 0.0, 0.0).scanning(0.0).at
+    together = sum(scanner.timeout for scanner in settings.scanners)
+    if together > budget:
+        yield Finding(
+            True,
+            "scanner",
+            f"note: all timeouts together are {together:g} s, and the budget leaves scanners {budget:g} s: "
+            "where several are slow at once, the last ones get less",
+        )
+
+
+def _policies(settings: Settings) -> Iterator[Finding]:
+    """What the single reply to a message means where policies depend on recipients."""
+    if any(policy.recipients for policy in settings.policy):
+        yield Finding(
+            True,
+            "policy",
+            "note: policies depend on recipients: where some would reject a message and others not, it is "
+            "answered 250, and what would be rejected goes to the quarantine",
+        )
 
 
 def _upstream(found: Probe) -> Iterator[Finding]:

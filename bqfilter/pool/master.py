@@ -7,8 +7,8 @@
 The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
 SIGKILL, the workers notice by the pipe that it held, finish and leave.
 
-Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names.
-Addresses in the configuration need none.
+Reading the settings is the one thing that can hold the loop up: a reload asks the resolver for host names,
+and loads filters of the site's own for trial. Addresses in the configuration need no resolver.
 """
 
 import gc
@@ -31,6 +31,7 @@ from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
 from bqfilter.pool.exporter import Exporter
+from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
@@ -44,9 +45,11 @@ from bqfilter.pool.startup import (
 )
 from bqfilter.pool.watch import Watch
 from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
+from bqfilter.quarantine.owner import make_directory
 from bqfilter.saturation.queues import entrance_of
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
+from bqfilter.scanning.policy import keeps_messages
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word, create_file
 
 PID_FILE_NAME = "bqfilterd.pid"
@@ -77,8 +80,10 @@ class Master:
         refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
         self._hostname = hostname_of(settings)
         self._scanners = make_scanners(settings, self._hostname)
+        rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
         self._assign_places()
+        self._make_quarantine()
         self._watch = Watch(self._scoreboard, settings, self._log)
         self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
@@ -294,6 +299,7 @@ class Master:
             refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = open_log(settings.log.target, settings.log.format)
             scanners = make_scanners(settings, hostname_of(settings))
+            rehearse(scanners, self._identity)
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
             self._watch.count(MasterWord.FAILED_RELOADS)
@@ -304,6 +310,7 @@ class Master:
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname, self._scanners = hostname_of(settings), scanners
         self._assign_places()
+        self._make_quarantine()
         self._take_allow_lists()
         self._exporter.take(settings)
         self._roster.generation += 1
@@ -386,6 +393,17 @@ class Master:
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
             return Scoreboard.anonymous(SLOT_COUNT, entrances, places)
+
+    def _make_quarantine(self) -> None:
+        """Where messages may have to be kept, see that workers can: only root can make it theirs."""
+        directory = self._settings.quarantine.directory
+        if not keeps_messages(self._settings):
+            return
+        try:
+            uid, gid = (self._identity.uid, self._identity.gid) if self._identity else (-1, -1)
+            make_directory(Path(directory), uid, gid)
+        except OSError as error:
+            self._log.warning("no quarantine directory", directory=directory, cause=str(error))
 
     def _write_pid_file(self) -> None:
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME

@@ -148,6 +148,7 @@ class Worker:
             self._log,
             board.places(names, self._slot.index),
             slots=min(2 * given.settings.pool.workers, SLOT_COUNT),
+            announce=self._slot.ask,
         )
 
     def run(self) -> int:

@@ -34,7 +34,7 @@ SETTLED = frozenset({State.HELD, State.RELEASED})
 """The states in which nothing is under way or in doubt; what is in another one is never expired."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """One file: the message's identifier, and its state."""
 
@@ -45,9 +45,8 @@ class Name:
     def parse(cls, file: str) -> "Name | None":
         """None for a file that is none of ours."""
         stem, _, suffix = file.partition(".")
-        if not _ID.fullmatch(stem) or suffix not in _STATES:
-            return None
-        return cls(stem, State(suffix))
+        state = _STATES.get(suffix)
+        return cls(stem, state) if state and _ID.fullmatch(stem) else None
 
     @property
     def file(self) -> str:
@@ -70,7 +69,7 @@ class Name:
         return Name(self.id, state)
 
 
-_STATES = frozenset(str(state) for state in State)
+_STATES = {str(state): state for state in State}
 
 
 def new_id(now: float) -> str:

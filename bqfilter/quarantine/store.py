@@ -27,14 +27,15 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from bqfilter.errors import QuarantineFailure
 from bqfilter.quarantine import record as records
 from bqfilter.quarantine.claim import Claim, KeptFile, open_file, read_first_line
-from bqfilter.quarantine.history import Event
+from bqfilter.quarantine.history import Event, What, instant
 from bqfilter.quarantine.names import Name, State, is_day, is_id, is_prefix, new_id, stamp
 from bqfilter.quarantine.record import Record
 
@@ -111,15 +112,19 @@ class Quarantine:
         with self.claim(identifier) as claim:
             claim.delete()
 
-    def confirm(self, identifier: str, event: Event | None = None) -> None:
-        """The delivery behind a safety copy went well, as `event` says: hold the copy, if it is wanted."""
-        with self.claim(identifier) as claim:
-            if event is not None:
-                claim.note(event)
-            claim.turn(State.HELD)
+    def delivered(self, identifier: str, recipients: Sequence[bytes], queue_id: str, reply: str) -> None:
+        """A safety copy's message has been passed on: hold the copy. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.DELIVERED, recipients, reply, queue_id)
+
+    def undelivered(self, identifier: str, recipients: Sequence[bytes], reason: str) -> None:
+        """It has certainly not been: hold it for somebody to release. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.FAILED, recipients, reason)
 
     def claim(self, identifier: str) -> Claim:
-        """Have one message for oneself; the beginning of an identifier will do. Raises QuarantineFailure."""
+        """Have one message for oneself, by its identifier or the beginning of that.
+
+        Raises QuarantineFailure, or OSError where the directory cannot be read.
+        """
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):  # turned or deleted meanwhile: look again
@@ -127,7 +132,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def open(self, identifier: str) -> KeptFile:
-        """One message, to be read only. Raises QuarantineFailure."""
+        """One message, to be read only; found and failing as for `claim`."""
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):
@@ -135,7 +140,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def find(self, prefix: str) -> Name:
-        """The one message whose identifier begins like this. Raises QuarantineFailure."""
+        """The one message whose identifier begins like this. Raises QuarantineFailure, OSError."""
         if not is_prefix(prefix):
             raise QuarantineFailure("that is not how an identifier begins")
         found = list(self._beginning_with(prefix))
@@ -165,11 +170,11 @@ class Quarantine:
         day, opened = "", -1
         try:
             for name in self.names(since, before):
-                if name.state not in states if states else name.state is State.NEW:
+                if not _is_wanted(name.state, states):
                     continue
                 if name.day != day:
                     opened, day = self._reopened(opened, name.day), name.day
-                entry = _entry(opened, name)
+                entry = None if opened < 0 else _entry(opened, name) or _turned_entry(opened, name, states)
                 if entry is not None:
                     yield entry
         finally:
@@ -179,10 +184,9 @@ class Quarantine:
     def sizes(self) -> Iterator[Sized]:
         """All files with their sizes, oldest first. Raises OSError."""
         for day in self._days():
-            with contextlib.suppress(FileNotFoundError), os.scandir(self._directory / day) as found:
-                yield from sorted(
-                    (sized for sized in map(_sized, found) if sized), key=lambda one: one.name.id
-                )
+            with self._scanned(day) as found:
+                sized = [one for one in map(_sized, found) if one is not None and one.name.day == day]
+            yield from sorted(sized, key=lambda one: one.name.id)
 
     def usage(self) -> dict[State, Usage]:
         """What there is in each state: one stat a file, so for once a minute and not for every scrape."""
@@ -210,6 +214,18 @@ class Quarantine:
                 with contextlib.suppress(OSError):  # not empty, or somebody else was faster
                     (self._directory / day).rmdir()
 
+    def _hold(
+        self, identifier: str, what: What, recipients: Sequence[bytes], text: str, queue_id: str = ""
+    ) -> None:
+        with self.claim(identifier) as claim:
+            claim.note(
+                Event(
+                    what=what, at=instant(self._clock()), by="bqfilterd", recipients=tuple(recipients),
+                    queue_id=queue_id, text=text,
+                )
+            )  # fmt: skip
+            claim.turn(State.HELD)
+
     def _days(self) -> list[str]:
         """A directory that is not there yet has none."""
         try:
@@ -221,7 +237,8 @@ class Quarantine:
     def _names_of(self, day: str) -> list[Name]:
         with self._scanned(day) as found:
             names = [Name.parse(one.name) for one in found]
-        return sorted(name for name in names if name is not None and name.day == day)
+        ours = [name for name in names if name is not None and name.day == day]
+        return sorted(ours, key=attrgetter("id"))
 
     def _beginning_with(self, prefix: str) -> Iterator[Name]:
         """All files but drafts; where the identifier is whole, without a look at the others."""
@@ -253,19 +270,21 @@ class Quarantine:
 
     def _create(self, draft: Name) -> tuple[int, int]:
         """The draft, open for writing, and its directory, which may be tidied away while it is empty."""
-        for attempt in range(_ATTEMPTS):
-            self._make_day(draft.day)
-            day = self._open_day(draft.day)
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+                self._make_day(draft.day)
+                return self._create_in(self._open_day(draft.day), draft)
             except FileNotFoundError:
-                os.close(day)
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise
-            except BaseException:
-                os.close(day)
-                raise
         raise AssertionError("unreachable")
+
+    def _create_in(self, day: int, draft: Name) -> tuple[int, int]:
+        try:
+            return day, os.open(draft.file, _CREATE, _FILE_MODE, dir_fd=day)
+        except BaseException:
+            os.close(day)
+            raise
 
     def _make_day(self, day: str) -> None:
         try:
@@ -337,6 +356,16 @@ def _flush_directory(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _is_wanted(state: State, states: Collection[State]) -> bool:
+    return state in states if states else state is not State.NEW
+
+
+def _turned_entry(day: int, name: Name, states: Collection[State]) -> Entry | None:
+    """A message whose state was changed between the listing and now is not left out."""
+    wanted = (name.turned(state) for state in State if _is_wanted(state, states))
+    return next((entry for turned in wanted if (entry := _entry(day, turned))), None)
 
 
 def _entry(day: int, name: Name) -> Entry | None:

@@ -15,7 +15,9 @@ from itertools import islice
 from bqfilter.config.units import format_duration
 from bqfilter.saturation import law
 from bqfilter.saturation.comparison import Comparison, Verdict
+from bqfilter.saturation.live import Live
 from bqfilter.saturation.queueing import MOST_UTILISATION, Load
+from bqfilter.saturation.report import duration
 from bqfilter.saturation.sizing import (
     COMFORTABLE_SESSION,
     MOST_CPU,
@@ -286,6 +288,21 @@ def _stay(figures: Figures, workers: int) -> str:
     count = law.turns(figures.before_maxproc, workers)
     stay = format_duration(law.longest_stay(figures.before_maxproc, workers, figures.session))
     return f"so {count} sessions of up to {format_duration(figures.session)} one after the other, {stay}"
+
+
+def live_text(live: Live) -> str:
+    """Where the figures of a running pool come from, and how far to trust them."""
+    found = live.measured
+    since = "since it was started" if live.is_whole else "while we looked"
+    changed = ", under settings that have changed" if live.has_changed else ""
+    text = (
+        f"{found.sessions} sessions in {duration(found.window)}, {since}{changed}, on {live.workers} workers."
+    )
+    if not live.is_enough:
+        return f"{text} Too few to compute with: nothing above is taken from them."
+    if live.is_whole:
+        return f"{text} The rate is the mean of that time; for the busiest minutes look with --over then."
+    return text
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -45,6 +45,7 @@ CHECKS: tuple[Callable[[Chain], Iterator[Finding]], ...] = (
     access.xforward_hosts,
     access.after_wants_tls,
     access.after_wants_a_proxy_header,
+    content.mixed_verdicts,
     content.message_size,
     content.own_message_size,
     content.queue_minfree,

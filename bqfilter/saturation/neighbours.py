@@ -1,17 +1,19 @@
-"""Neighbours: how many processes the Postfix services around us may have, for metrics to stand beside ours.
+"""Neighbours: how many processes the Postfix services around us may have, to stand beside our workers.
 
 `Survey.look()` asks postconf, which takes a twentieth of a second, and again only when main.cf or master.cf
-has changed; `neighbours` is what it found last. It is for the exporter, which has no part in mail, and never
-raises: where Postfix cannot be asked nothing is known, and a failure counted, unless there is no Postfix.
+has changed; `neighbours` is what it found last. It is for the exporter, which has no part in mail, and for
+`bqfilterd tune`. It never raises: where Postfix cannot be asked nothing is known, and a failure is counted,
+unless there is no Postfix.
 
 Postfix's default instance alone is looked at. Whether the numbers go together is for alerts to say, and for
 `bqfilterd check --postfix`, which looks at much more.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bqfilter.config.schema import Settings
 from bqfilter.saturation.chain import After, Client, find_chain
@@ -71,6 +73,23 @@ def find_neighbours(settings: Settings, postfix: Postfix) -> Iterator[Neighbour]
     chain = find_chain(settings, "", [postfix])
     yield from {str(client.service): _before(client) for client in chain.clients}.values()
     yield from {str(after.service): _after(after) for after in chain.after}.values()
+
+
+def postfix_layer(neighbours: Iterable[Neighbour]) -> dict[str, Any]:
+    """What sizing takes from them; None: not known, or without a limit."""
+    before = [one for one in neighbours if one.role == "before"]
+    after = [one for one in neighbours if one.role == "after"]
+    adjusting = [one.speed_adjust for one in before if one.speed_adjust is not None]
+    return {
+        "before_maxproc": _summed(before),
+        "after_maxproc": _summed(after),
+        "speed_adjust": all(adjusting) if adjusting else None,
+    }
+
+
+def _summed(services: list[Neighbour]) -> int | None:
+    limits = [one.process_limit for one in services]
+    return None if None in limits else sum(filter(None, limits)) or None
 
 
 def _before(client: Client) -> Neighbour:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from bqfilter.ledger import Stage
 from bqfilter.saturation.queues import Queue, QueueProbe
 from bqfilter.scanning import breaker
 from bqfilter.scanning.board import SCAN_SECONDS, Label, Place, ScannerBoard, ScannerWord
@@ -191,6 +192,12 @@ class Snapshot:
         """Seconds that the slot's worker has been waiting for the same thing."""
         since = slot.seconds(Word.STAGE_SINCE)
         return max(self.taken_at - since, 0.0) if since else 0.0
+
+    def scanner(self, slot: Slot) -> str:
+        """The name of the scanner that the slot's worker is asking; empty without one."""
+        number = slot[Word.SCANNER]
+        is_known = slot.stage is Stage.FILTER and 0 < number <= len(self.scanners)
+        return self.scanners[number - 1].label.name if is_known else ""
 
     @property
     def exhausted_for(self) -> float | None:

@@ -74,6 +74,7 @@ class Verdict:
     limit: int
     exhausted_for: float | None
     oldest_stage: Stage | None
+    oldest_scanner: str  # that the oldest session's worker is asking; empty without one
     oldest_stage_age: float
     waiting: int | None
     oldest_wait: float | None
@@ -101,6 +102,14 @@ class Verdict:
         age = "" if self.oldest_wait is None else f" ({duration(self.oldest_wait)})"
         return f"{self.waiting} waiting{age}"
 
+    @property
+    def oldest_words(self) -> str:
+        """What the oldest session's worker waits for, and for how long: "scanner clamd 31 s"."""
+        if self.oldest_stage is None:
+            return ""
+        what = f"scanner {self.oldest_scanner}" if self.oldest_scanner else stage_name(self.oldest_stage)
+        return f"{what} {duration(self.oldest_stage_age)}"
+
     def _life(self) -> Iterator[str]:
         match self.life:
             case Life.HUNG:
@@ -117,7 +126,7 @@ class Verdict:
         if self.exhausted_for is not None:
             words[0] += f" for {duration(self.exhausted_for)}"
         if self.oldest_stage is not None:
-            words.append(f"oldest in {stage_name(self.oldest_stage)} {duration(self.oldest_stage_age)}")
+            words.append(f"oldest in {self.oldest_words}")
         return ", ".join([*words, self.waiting_words])
 
 
@@ -134,6 +143,7 @@ def verdict(snapshot: Snapshot, queues: list[Queue]) -> Verdict:
         snapshot.worker_limit,
         exhausted_for,
         oldest.stage if oldest else None,
+        snapshot.scanner(oldest) if oldest else "",
         snapshot.stage_age(oldest) if oldest else 0.0,
         sum(lengths) if lengths else None,
         max(ages, default=None),
@@ -248,6 +258,9 @@ def measured(period: Period, later: Snapshot) -> dict[str, Any]:
         "mean_wait": waits.mean,
         "busy_peak": None,
         "slot_sessions": [slot[Word.SESSIONS] for slot in later.slots],
+        "upload_time": period.tallied(STAGE_TIMES[Stage.DATA]).sum / times.count if times.count else None,
+        "worker_memory": max((slot[Word.MEMORY] for slot in later.slots), default=0) or None,
+        "sessions": times.count,
         "window": period.seconds,
     }
 
@@ -339,9 +352,9 @@ def _session_lines(later: Snapshot) -> Iterator[str]:
     yield ""
     yield f"{'slot':>4}  {'stage':<17}{'for':>8}{'session':>9}  {'client':<24}{'id':<18}limit"
     for slot in later.busy:
-        left = _time_left(later, slot)
+        left, doing = _time_left(later, slot), later.scanner(slot) or stage_name(slot.stage)
         yield (
-            f"{slot.index:>4}  {stage_name(slot.stage):<17}{duration(later.stage_age(slot)):>8}"
+            f"{slot.index:>4}  {doing:<17}{duration(later.stage_age(slot)):>8}"
             f"{duration(later.session_age(slot)):>9}  {slot.client or '-':<24}{_session_id(slot):<18}"
             f"{'-' if left is None else 'in ' + duration(left)}"
         )
@@ -400,6 +413,7 @@ def _session_value(later: Snapshot, slot: Slot) -> dict[str, Any]:
         "listener": later.listeners[slot[Word.LISTENER]].entrance.address if later.listeners else None,
         "client": slot.client or None,
         "stage": slot.stage.name.lower(),
+        "scanner": later.scanner(slot) or None,
         "stage_age": later.stage_age(slot),
         "age": later.session_age(slot),
         "limit_in": _time_left(later, slot),

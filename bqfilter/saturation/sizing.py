@@ -52,6 +52,7 @@ class Source(Enum):
 
     OPTION = "option"
     CONFIGURATION = "configuration"
+    POSTFIX = "master.cf"
     MEASURED = "measured"
     MACHINE = "this machine"
     DEFAULT = "default"
@@ -85,6 +86,9 @@ class Measured:
     mean_wait: float | None = None  # seconds, over all connections
     busy_peak: int | None = None  # the most workers that were busy at once
     slot_sessions: tuple[int, ...] | None = None  # sessions of each worker's slot
+    upload_time: float | None = None  # mean seconds of a session in which the client sent content
+    worker_memory: int | None = None  # bytes (PSS) of the largest worker
+    sessions: int | None = None
     window: float | None = None
 
     @classmethod
@@ -208,6 +212,8 @@ def measured_layer(measured: Measured, growth: float) -> dict[str, Any]:
         "rate": None if measured.rate is None else measured.rate * growth,
         "service_time": measured.service_time,
         "service_cv2": measured.service_cv2,
+        "upload_time": measured.upload_time,
+        "worker_memory": measured.worker_memory,
     }
 
 

@@ -17,6 +17,7 @@ from bqfilter.config.units import format_duration
 from bqfilter.saturation import advice, law
 from bqfilter.saturation.advice import Services, number, probability, seconds, size
 from bqfilter.saturation.comparison import Comparison
+from bqfilter.saturation.live import Live
 from bqfilter.saturation.sizing import (
     MOST_CPU,
     Breach,
@@ -42,6 +43,7 @@ class Page:
     breaches: Sequence[Breach] | None = None
     measured: Measured | None = None
     comparison: Comparison | None = None
+    live: Live | None = None
 
 
 def _exact_seconds(value: float) -> str:
@@ -279,7 +281,8 @@ def _cell(value: Any, show: Callable[[Any], str]) -> str:
 
 
 def _measured_rows(page: Page) -> list[str]:
-    texts = [advice.comparison_text(page.comparison)] if page.comparison else []
+    texts = [advice.live_text(page.live)] if page.live else []
+    texts += [advice.comparison_text(page.comparison)] if page.comparison else []
     if page.measured:
         texts += advice.usage_texts(page.measured, page.plan.figures.workers)
     return _wrapped(texts)
@@ -316,6 +319,7 @@ def as_json(page: Page) -> dict[str, Any]:
         "commands": advice.commands(plan, page.services) if plan.choice.workers else [],
         "advice": advice.remedies(plan),
         "measured": asdict(page.measured) if page.measured else None,
+        "live": page.live is not None,
         "comparison": asdict(page.comparison) if page.comparison else None,
         "breaches": None if page.breaches is None else [one.value for one in page.breaches],
     }

@@ -8,7 +8,7 @@ full for a moment, then once a minute while it lasts, and there is another when 
 from bqfilter.log import Log
 from bqfilter.saturation.queues import QueueProbe
 from bqfilter.saturation.reader import Board, queues
-from bqfilter.saturation.report import Verdict, duration, stage_name, verdict
+from bqfilter.saturation.report import Verdict, duration, verdict
 from bqfilter.scoreboard import Scoreboard
 
 _LOOK_INTERVAL = 1.0  # seconds
@@ -55,12 +55,11 @@ class SaturationWarning:
 
 
 def _write(found: Verdict, log: Log) -> None:
-    oldest = found.oldest_stage
     log.warning(
         "pool saturated",
         busy=f"{found.busy}/{found.limit}",
         **{"for": duration(found.exhausted_for)},
-        oldest=f"{stage_name(oldest)} {duration(found.oldest_stage_age)}" if oldest is not None else None,
+        oldest=found.oldest_words or None,
         waiting="unknown" if found.waiting is None else found.waiting,
         longest_wait=duration(found.oldest_wait) if found.waiting else None,
         remedy=found.remedy or None,

@@ -58,7 +58,8 @@ _FINDINGS = {
 class Place:
     """One scanner's records: those of all slots to read, that of slot `index` to write."""
 
-    def __init__(self, memory: memoryview, index: int) -> None:
+    def __init__(self, memory: memoryview, index: int, number: int = 0) -> None:
+        self.number = number  # counted from 1; 0 for one of no scoreboard
         self._memory = memory
         self._instants = memory.cast("d")
         self._counts = memory.cast("Q")
@@ -145,7 +146,7 @@ class ScannerBoard:
     def place(self, number: int, slot: int) -> Place:
         """A place by its number."""
         start = self._count * SCANNER_PLACE_BYTES + number * self._records_bytes
-        return Place(self._memory[start : start + self._records_bytes], slot)
+        return Place(self._memory[start : start + self._records_bytes], slot, number + 1)
 
     def _words(self, number: int) -> Words:
         return Words(self._memory[number * SCANNER_PLACE_BYTES : (number + 1) * SCANNER_PLACE_BYTES])

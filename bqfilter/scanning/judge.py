@@ -4,7 +4,7 @@ Each scanner is asked once for a message, by the first policy that names it. A p
 a report settles the matter for its recipients.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bqfilter.config.schema import Settings
 from bqfilter.log import Log
@@ -18,12 +18,12 @@ from bqfilter.scanning.marks import Marker
 from bqfilter.scanning.plan import Judged
 from bqfilter.scanning.policy import Group, Policies
 from bqfilter.scanning.report import Report
-from bqfilter.scanning.runner import Examination, Runner
+from bqfilter.scanning.runner import Examination, Runner, to_nobody
 from bqfilter.scanning.scanner import Scanner
 
 
 class Judge:
-    """Judges by `settings`; `places` has the place of each scanner in a scoreboard of `slots` slots."""
+    """Judges by `settings`; for `places`, `slots` and `announce` see the Runner."""
 
     def __init__(
         self,
@@ -34,9 +34,10 @@ class Judge:
         log: Log,
         places: Mapping[str, Place] | None = None,
         slots: int = 1,
+        announce: Callable[[int], None] = to_nobody,
     ) -> None:
         self._policies = Policies(settings)
-        self._runner = Runner(scanners, places or {}, slots, clock, log)
+        self._runner = Runner(scanners, places or {}, slots, clock, log, announce)
         self._marker = Marker(settings.headers, self._runner.settings, hostname)
         self.has_opinions = bool(scanners or settings.policy)
         self.header_limit = settings.headers.size_limit

@@ -210,11 +210,14 @@ def _plain(word: bytes | None) -> str | None:
 
 
 def _summary(report: Report) -> str:
-    """One report in a few words that cannot be mistaken for the field's own: no "=" or ";", and ASCII alone.
+    """One report in a few words that cannot be mistaken for the field's own: no "=" or ";", ASCII alone.
 
     Text beyond that would make one encoded word of the line (RFC 2047), which no rule behind us can read.
+    What was found is told; why somebody could not look is for the log: recipients read this.
     """
-    words = [f"score={report.score_text}"] if report.score_text else []
-    words += [_UNSAFE.sub("_", report.detail)[:_SHOWN_CHARS]] if report.detail else []
+    is_told = report.detail.startswith(f"{report.score_text}/")  # spamd's detail begins with it
+    words = [f"score={report.score_text}"] if report.score_text and not is_told else []
+    is_found = report.finding is Finding.HIT and report.detail
+    words += [_UNSAFE.sub("_", report.detail)[:_SHOWN_CHARS]] if is_found else []
     shown = f" ({' '.join(words)})" if words else ""
     return f"{report.scanner}={report.finding}{shown}"

@@ -8,11 +8,14 @@ one: all scanners, and what they say is done.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bqfilter.config.actions import Action, Response
 from bqfilter.config.content import ALL, PolicySettings
 from bqfilter.config.schema import Settings
 from bqfilter.mail.envelope import Envelope
 from bqfilter.net.address import AllowList
 from bqfilter.smtp.commands import Rcpt
+
+_WITH_OWN_RESPONSES = frozenset({"rules", "python", "command"})
 
 DEFAULT = "default"  # the name of the policy for whatever no other one means
 
@@ -67,6 +70,20 @@ class Policies:
             if not patterns or any(pattern.matches(rcpt.address) for pattern in patterns):
                 return policy
         return self._default
+
+
+def keeps_messages(settings: Settings) -> bool:
+    """Some message may have to be kept, by a response in the settings or by one that a scanner has itself."""
+    responses = [response for scanner in settings.scanners for _, response in scanner.responses()]
+    responses += [policy.action for policy in settings.policy]
+    responses += [response for policy in settings.policy for _, response in policy.hits]
+    asks_itself = any(scanner.kind in _WITH_OWN_RESPONSES for scanner in settings.scanners)
+    has_groups = any(policy.recipients for policy in settings.policy)
+    return asks_itself or has_groups or any(_keeps(response) for response in responses)
+
+
+def _keeps(response: Response) -> bool:
+    return response.keeps_copy or response.action is Action.QUARANTINE
 
 
 def _expanded(names: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:

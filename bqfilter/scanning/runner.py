@@ -42,12 +42,26 @@ class Examination:
         self.reports: dict[str, Report] = {}
 
 
+def to_nobody(_number: int) -> None:
+    """For whoever works without a scoreboard."""
+
+
 class Runner:
-    """A worker's scanners; `places` has the place of each in the scoreboard, of `slots` slots."""
+    """A worker's scanners; `places` has the place of each in the scoreboard, of `slots` slots.
+
+    `announce` is told the number of the place of whoever is asked, and 0 when all have been.
+    """
 
     def __init__(
-        self, scanners: Sequence[Scanner], places: Mapping[str, Place], slots: int, clock: Clock, log: Log
+        self,
+        scanners: Sequence[Scanner],
+        places: Mapping[str, Place],
+        slots: int,
+        clock: Clock,
+        log: Log,
+        announce: Callable[[int], None] = to_nobody,
     ) -> None:
+        self._announce = announce
         self._clock = clock
         self._log = log
         self._seats = {one.settings.name: _seat(one, places, slots, clock) for one in scanners}
@@ -76,10 +90,12 @@ class Runner:
             reports.append(case.reports[name])
             if is_enough(reports[-1]):
                 break
+        self._announce(0)
         return reports
 
     def _ask(self, name: str, case: Examination, log: Log) -> Report:
         seat, began = self._seats[name], self._clock()
+        self._announce(seat.place.number)
         deadline = case.limit.within(seat.scanner.settings.timeout)
         report = self._unasked(seat, case, deadline) or self._asked(seat, case, deadline, log)
         seconds = self._clock() - began

@@ -1,9 +1,12 @@
 """`bqfilterd tune` as its user sees it: the page, its JSON, the exit status."""
 
 import json
+import os
+import re
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bqfilter.cli import tune as module
+from bqfilter.cli.status import status
 from bqfilter.cli.tune import tune
-from tests.doubles.programs import REPOSITORY
+from bqfilter.saturation.live import FEWEST_SESSIONS
+from bqfilter.scoreboard import Header, MasterWord, Scoreboard
+from tests.doubles.programs import REPOSITORY, short_directory
+from tests.doubles.sink import Sink
+from tests.pool.daemon import serving, settings_for
+from tests.postfix.smtp_client import submit
+from tests.saturation.boards import TCP
 
 EXAMPLE = [
     *("--rate=8", "--service-time=2.5s", "--service-cv2=4", "--arrival-cv2=1", "--speed-adjust"),
@@ -29,7 +39,13 @@ smtp inet n - n - - smtpd
 
 @pytest.fixture(autouse=True)
 def _no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one of Postfix, whatever this machine has."""
     monkeypatch.setattr(module, "DEFAULT_PATH", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path / "postfix"))
+    (tmp_path / "postfix").mkdir()
+    (tmp_path / "postfix" / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
+    os.utime(tmp_path / "postfix" / "main.cf", (1, 1))  # a new one postconf reads twice, two seconds apart
+    (tmp_path / "postfix" / "master.cf").touch()
 
 
 def run(*arguments: str) -> Result:
@@ -209,6 +225,136 @@ def test_measured_figures_that_are_none_are_a_usage_error(tmp_path: Path) -> Non
     assert run("--measured", str(file)).exit_code == 2
 
 
+class TestALivePool:
+    """The scoreboard is a real one, and what is in it is made up."""
+
+    @pytest.fixture
+    def board(self, tmp_path: Path) -> Scoreboard:
+        """Four workers, which have been there for an hour."""
+        (tmp_path / "run").mkdir()
+        made = Scoreboard.in_file(str(tmp_path / "run"), 4, [TCP])
+        made.header[MasterWord.WORKERS] = 4
+        made.header[MasterWord.GENERATION] = 1
+        made.header.set_seconds(Header.CREATED, time.monotonic() - 3600)
+        made.header.set_seconds(MasterWord.HEARTBEAT, time.monotonic())
+        for slot in made.slots:
+            slot.was_given(1)
+            slot.wait()
+        return made
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> str:
+        return configuration(tmp_path, f'[pool]\nworkers = 9\n[runtime]\ndirectory = "{tmp_path}/run"\n')
+
+    def serve(self, board: Scoreboard, count: int, queued: int) -> None:
+        tally = board.tallies(0)[0]
+        for number in range(count):
+            tally.accept(0.0, is_queued=number < queued, is_abandoned=False)
+            tally.end(1.0, 0.01, [0.0] * 8)
+
+    def test_is_measured_without_being_asked_for(self, board: Scoreboard, config: str) -> None:
+        self.serve(board, 3600, queued=70)
+        found = value("--config", config, "--speed-adjust")
+        assert found["live"] is True
+        assert found["figures"]["rate"] == {"value": pytest.approx(1.3, rel=0.01), "source": "measured"}
+        assert found["figures"]["service_time"] == {"value": 1, "source": "measured"}
+        assert found["figures"]["workers"]["value"] == 4  # those that run, not those in the file
+        assert found["comparison"]["verdict"] == "agrees"
+        assert "3600 sessions in 60 min, since it was started, on 4 workers." in page("--config", config)
+
+    def test_that_contradicts_the_model_is_said_to(self, board: Scoreboard, config: str) -> None:
+        self.serve(board, 3600, queued=540)
+        text = " ".join(page("--config", config, "--speed-adjust").split())
+        assert "Measurement and model disagree: with 4 workers P(wait) 0.15, model 0.02" in text
+        assert "--arrival-cv2" in text
+
+    def test_with_few_sessions_gives_no_figures(self, board: Scoreboard, config: str) -> None:
+        self.serve(board, 99, queued=99)
+        found = value("--config", config)
+        assert found["figures"].get("rate") is None
+        assert found["comparison"] is None
+        assert "Too few to compute with" in page("--config", config)
+
+    def test_stands_behind_what_is_given(self, board: Scoreboard, config: str) -> None:
+        self.serve(board, 3600, queued=70)
+        found = value("--config", config, "--rate=8", "--workers=5")
+        figures = found["figures"]
+        assert (figures["rate"]["value"], figures["workers"]["value"]) == (8, 5)
+        assert found["comparison"]["workers"] == 4  # where it was measured
+
+    def test_is_left_alone_where_it_is_not_wanted(
+        self, board: Scoreboard, config: str, tmp_path: Path
+    ) -> None:
+        self.serve(board, 3600, queued=70)
+        assert value("--config", config, "--no-live")["live"] is False
+        file = tmp_path / "measured.json"
+        file.write_text('{"rate": 2}')
+        assert value("--config", config, "--measured", str(file))["live"] is False
+
+    def test_may_be_watched_for_a_while(self, board: Scoreboard, config: str) -> None:
+        self.serve(board, 3600, queued=70)
+        text = " ".join(page("--config", config, "--over=20ms").split())
+        assert re.search(r"- 0 sessions in \S+ \S+, while we looked, on 4 workers", text)
+
+    def test_that_has_stopped_is_none(self, board: Scoreboard, config: str) -> None:
+        board.header.set_seconds(MasterWord.HEARTBEAT, 0.0)
+        board.header[Header.MASTER_BIRTH] = 0
+        assert value("--config", config)["live"] is False
+
+    def test_that_is_not_there_is_an_error_only_where_one_is_wanted(self, config: str) -> None:
+        assert value("--config", config)["live"] is False
+        for arguments in (["--live", "--config", config], ["--over=1s", "--config", config], ["--live"]):
+            result = run(*arguments)
+            assert result.exit_code == 1
+            assert "no pool to look at" in result.output
+
+    def test_that_cannot_be_read_is_told_and_done_without(self, config: str, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "scoreboard").write_text("garbage")
+        result = CliRunner().invoke(tune, ["--config", config])
+        assert result.exit_code == 0
+        assert "the running pool cannot be looked at: not a scoreboard" in result.stderr
+
+    def test_and_a_file_of_figures_exclude_each_other(self, config: str, tmp_path: Path) -> None:
+        file = tmp_path / "measured.json"
+        file.write_text("{}")
+        assert run("--config", config, "--measured", str(file), "--live").exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+def test_master_cf_is_read_where_the_configuration_leads_to_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "postfix" / "master.cf").write_text(
+        "mx:smtp inet n - n - 60 smtpd\n  -o smtpd_proxy_filter=127.0.0.1:10025\n"
+        "  -o smtpd_proxy_options=speed_adjust\n127.0.0.2:10027 inet n - n - 30 smtpd\n"
+    )
+    found = value("--config", configuration(tmp_path), "--after-maxproc=40")
+    assert found["figures"]["before_maxproc"] == {"value": 60, "source": "master.cf"}
+    assert found["figures"]["speed_adjust"] == {"value": True, "source": "master.cf"}
+    assert found["figures"]["after_maxproc"] == {"value": 40, "source": "option"}
+    assert "postconf -P mx:smtp/inet/smtpd_proxy_timeout=100s" in found["commands"]
+
+
+def test_what_status_measured_is_what_tune_takes(tmp_path: Path) -> None:
+    """`bqfilterd status --json` of a real pool, and tune on the same."""
+    with (
+        short_directory("bqfilter-tune-") as directory,
+        Sink() as sink,
+        serving(directory, settings_for(sink.endpoint, directory)) as daemon,
+    ):
+        for _ in range(FEWEST_SESSIONS):
+            submit(daemon.address, "a@example.org", ["b@example.org"], b"Subject: x\r\n\r\n")
+        daemon.wait_until_idle(2)
+        live = value("--config", str(daemon.config_path))
+        shown = CliRunner().invoke(status, ["--config", str(daemon.config_path), "--over=0", "--json"])
+    assert live["measured"]["sessions"] == FEWEST_SESSIONS
+    assert live["figures"]["worker_memory"]["source"] == "measured"
+    file = tmp_path / "measured.json"
+    file.write_text(json.dumps(json.loads(shown.stdout)["measured"]))
+    assert value("--measured", str(file))["measured"]["service_time"] == live["measured"]["service_time"]
+
+
 def test_several_services_share_the_before_filter_limit() -> None:
     commands = value(*EXAMPLE, "--before-service=smtp/inet", "--before-service=submission/inet")["commands"]
     assert "# process_limit of these services: 100 all together" in commands
@@ -241,7 +387,7 @@ def test_the_documentation_shows_what_is_printed(
 
 @pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
 def test_postconf_obeys_the_commands(tmp_path: Path) -> None:
-    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n")
+    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
     (tmp_path / "master.cf").write_text(MASTER)
     commands = value(*EXAMPLE, "--session=33s", "--after-maxproc=20")["commands"]
     for command in commands:

@@ -26,6 +26,7 @@ class FakeStream:
         self.has_left = False  # the peer has closed its side
         self.is_reset = False  # and takes nothing any more
         self.is_stuck = False  # the peer reads nothing
+        self.is_shut = False  # we have closed our side
         self.is_closed = False  # by us
         self.unreachable = 0  # what connecting fails with, an errno
         self.until = math.inf
@@ -64,6 +65,11 @@ class FakeStream:
 
     def write_file(self, fd: int, count: int, deadline: Deadline) -> None:
         self.write(os.pread(fd, count, 0), deadline)
+
+    def shutdown_write(self) -> None:
+        if self.is_reset:
+            raise PeerLost("not connected")
+        self.is_shut = True
 
     def has_input(self) -> bool:
         self.on_look()

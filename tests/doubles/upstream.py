@@ -23,7 +23,8 @@ class FakeUpstream:
     """`told` maps a verb ("CONNECT" for the greeting, "." for the end of data) to replies, used up in order.
 
     `connections` are all streams so far, `commands` all lines heard outside content, and `messages` the
-    content of each message that ended, as bytes from behind the 354 to the end of its final dot.
+    content of each message that ended, as bytes from behind the 354 to the end of its final dot; `takers` has
+    for each of these the RCPT lines that were taken, and the reply to the dot.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FakeUpstream:
         self.connections: list[ServerStream] = []
         self.commands: list[bytes] = []
         self.messages: list[bytes] = []
+        self.takers: list[tuple[list[bytes], bytes]] = []
 
     def tell(self, verb: bytes, *replies: bytes) -> None:
         """Further replies to a verb."""
@@ -69,6 +71,7 @@ class ServerStream(FakeStream):
         self._upstream = upstream
         self._unread = bytearray()
         self._content: bytearray | None = None
+        self._recipients: list[bytes] = []
         self._answer(b"CONNECT")
 
     @property
@@ -88,14 +91,21 @@ class ServerStream(FakeStream):
             command = line.rstrip(b"\r\n")
             self._upstream.commands.append(command)
             verb = command.split(b" ")[0].upper()
-            if self._answer(verb).startswith(b"354"):
-                self._content = bytearray()
+            self._note(verb, command, self._answer(verb))
             return
         self._content += line
         if line.replace(b"\r", b"") == b".\n":
             self._upstream.messages.append(bytes(self._content))
             self._content = None
-            self._answer(_END)
+            self._upstream.takers.append((self._recipients, self._answer(_END)))
+
+    def _note(self, verb: bytes, command: bytes, reply: bytes) -> None:
+        if verb == b"MAIL":
+            self._recipients = []
+        elif verb == b"RCPT" and reply.startswith(b"2"):
+            self._recipients.append(command)
+        elif reply.startswith(b"354"):
+            self._content = bytearray()
 
     def _answer(self, verb: bytes) -> bytes:
         reply = self._upstream.reply_to(verb)

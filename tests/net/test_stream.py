@@ -292,6 +292,27 @@ def test_a_peer_that_has_closed_one_side_has_left(pair: Pair) -> None:
     eventually(stream.peer_has_left)
 
 
+def test_a_side_that_is_closed_ends_what_the_peer_reads_and_not_what_it_says(pair: Pair) -> None:
+    stream, theirs = pair
+    stream.write(b"question", within(LONG))
+    stream.shutdown_write()
+
+    assert theirs.recv(100) + theirs.recv(100) == b"question"
+    theirs.sendall(b"answer")
+    assert stream.read(within(LONG)) == b"answer"
+
+
+def test_a_side_cannot_be_closed_any_more_when_the_peer_has_reset_the_connection() -> None:
+    ours, theirs = tcp_pair()
+    stream = Stream(ours, "peer", CLOCK)
+    reset(theirs)
+    eventually(stream.peer_has_left)
+
+    with pytest.raises(PeerLost):
+        stream.shutdown_write()
+    stream.close()
+
+
 def test_a_peer_that_has_reset_the_connection_has_left() -> None:
     ours, theirs = tcp_pair()
     stream = Stream(ours, "peer", CLOCK)

@@ -224,7 +224,8 @@ def _postfix(directory: Path, port: int) -> str:
     """A configuration with an after-filter service at this port."""
     place = directory / "postfix"
     place.mkdir()
-    (place / "main.cf").write_text("compatibility_level = 3.6\n")
+    (place / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
+    os.utime(place / "main.cf", (1, 1))  # a new one postconf reads twice, two seconds apart
     (place / "master.cf").write_text(f"127.0.0.1:{port} inet n - n - 7 smtpd\n")
     return str(place)
 
@@ -290,7 +291,7 @@ class TestUnderLoad:
         assert found.value("connections_accepted_total", listener=f"inet:127.0.0.1:{daemon.address[1]}") == 7
 
     @pytest.mark.parametrize("kind", ["inet", "unix"])
-    def test_the_histogram_of_waits_agrees_with_what_clients_measure(
+    def test_under_three_times_its_load_the_histogram_of_waits_agrees_with_what_clients_measure(
         self, kind: str, sink: Sink, directory: Path
     ) -> None:
         endpoint = "inet:127.0.0.1:0" if kind == "inet" else f"unix:{directory}/s"
@@ -303,7 +304,7 @@ class TestUnderLoad:
             daemon.wait_until_idle(2)
             address: Any = f"{directory}/s" if kind == "unix" else daemon.address
             listener = f"unix:{directory}/s" if kind == "unix" else f"inet:127.0.0.1:{daemon.address[1]}"
-            truth = offer(address, clients=6, rounds=5, seconds=0.2)
+            truth = offer(address, clients=3 * 2, rounds=5, seconds=0.2)
             count = len(truth.greeted)
             found = eventually(
                 lambda: (

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bqfilter.config.content import PolicySettings
+from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.config.schema import ListenSettings, Settings
 from bqfilter.net.address import Endpoint, parse_network
 from bqfilter.saturation.agreement import CHECKS, disagreements
@@ -114,6 +116,11 @@ def smtpd(name: str, limit: int = 20, **parameters: str) -> Service:
 def listening(**changes: Any) -> Settings:
     ours = settings()
     return dataclasses.replace(ours, listen=(dataclasses.replace(ours.listen[0], **changes),))
+
+
+def by_recipient(name: str) -> Settings:
+    policy = PolicySettings(name=name, recipients=(AddressPattern.parse("@sales.example"),))
+    return dataclasses.replace(settings(), policy=(policy,))
 
 
 def at(text: str) -> Endpoint:
@@ -238,6 +245,7 @@ WRONG: list[tuple[str, Site, str]] = [
 ]
 
 NOTES: list[tuple[str, Site, str]] = [
+    ("mixed-verdicts", Site(by_recipient("sales")), "policies depend on recipients (sales)"),
     ("session-limit-missing", Site(before_limit=100), "waits for 4 others"),
     ("proxy-timeout", Site(before={"smtpd_proxy_timeout": "2m"}), "waits for 120s"),
     ("message-size", Site(before={"message_size_limit": "10240000"}), "10240000 bytes"),
@@ -265,6 +273,7 @@ RIGHT: dict[str, Site] = {
         before=NO_SPEED,
         after={"smtpd_recipient_restrictions": "check_recipient_access hash:/a permit_mynetworks reject"},
     ),
+    "policies by recipient without speed_adjust": Site(by_recipient("sales"), before=NO_SPEED),
     "the law holds": Site(settings("budget.session = '20s'"), before_limit=100),
     "a session limit longer than the budget, for nobody waits": Site(settings("budget.session = '10m'")),
     "no limit of size behind": Site(main={"message_size_limit": "0"}),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bqfilter.saturation import neighbours
-from bqfilter.saturation.neighbours import Neighbour, Survey, find_neighbours
+from bqfilter.saturation.neighbours import Neighbour, Survey, find_neighbours, postfix_layer
 from bqfilter.saturation.postfix import (
     Parameters,
     Postfix,
@@ -50,6 +50,24 @@ def test_no_limit_is_not_a_limit_of_zero() -> None:
         Neighbour("smtp/inet", "before", None, speed_adjust=False),
         Neighbour("127.0.0.1:10026/inet", "after", None),
     }
+
+
+def test_sizing_takes_sums_and_the_speed_adjust_that_all_of_them_have() -> None:
+    before = Neighbour("smtp/inet", "before", 80, speed_adjust=True)
+    slow = Neighbour("submission/inet", "before", 20, speed_adjust=False)
+    after = Neighbour("127.0.0.1:10026/inet", "after", 50)
+    assert postfix_layer([before, after]) == {
+        "before_maxproc": 80, "after_maxproc": 50, "speed_adjust": True,
+    }  # fmt: skip
+    assert postfix_layer([before, slow]) == {
+        "before_maxproc": 100, "after_maxproc": None, "speed_adjust": False,
+    }  # fmt: skip
+
+
+def test_a_service_without_a_limit_leaves_sizing_without_a_sum() -> None:
+    endless = Neighbour("smtp/inet", "before", None, speed_adjust=True)
+    assert postfix_layer([endless])["before_maxproc"] is None
+    assert set(postfix_layer([]).values()) == {None}
 
 
 class _Answers:

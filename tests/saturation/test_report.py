@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bqfilter.ledger import Stage
+from bqfilter.ledger import STAGES, Stage
 from bqfilter.saturation.queues import UNKNOWN, Queue
 from bqfilter.saturation.report import Period, as_text, as_value, duration, verdict
 from bqfilter.saturation.sizing import Measured
@@ -41,6 +41,22 @@ class TestTheSentence:
             "busy 20/20 for 37 s, oldest in filter 31 s, 12 waiting (4.1 s): most workers wait for scanners:"
         )
         assert not found.is_well
+
+    def test_the_scanner_that_is_waited_for_is_named(self) -> None:
+        board = full_pool(20, Stage.FILTER)
+        board.slots[0].ask(1)
+        found = verdict(snapshot(board), [FULL])
+        assert "oldest in scanner clamav 31 s" in found.sentence
+        assert "clamav" in as_text(snapshot(board), [FULL])
+        assert as_value(snapshot(board), [FULL])["sessions"][0]["scanner"] == "clamav"
+
+    def test_a_scanner_is_named_only_while_it_is_asked(self) -> None:
+        board = full_pool(1, Stage.HANDOVER)
+        board.slots[0].ask(1)
+        assert "oldest in handover" in verdict(snapshot(board), [FULL]).sentence
+        board = full_pool(1, Stage.FILTER)
+        board.slots[0].ask(99)
+        assert "oldest in filter" in verdict(snapshot(board), [FULL]).sentence
 
     def test_the_queues_of_all_listeners_are_one(self) -> None:
         found = verdict(snapshot(full_pool(2, Stage.DATA)), [FULL, EMPTY, Queue(length=3, oldest_age=9.0)])
@@ -159,7 +175,7 @@ class TestTheValue:
         (session,) = as_value(snapshot(board), [FULL])["sessions"]
         assert session == {
             "slot": 0, "pid": 4000000, "session": "ABC", "listener": TCP.address, "client": "2001:db8::7",
-            "stage": "data", "stage_age": 31.0, "age": 60.0, "limit_in": None,
+            "stage": "data", "scanner": None, "stage_age": 31.0, "age": 60.0, "limit_in": None,
         }  # fmt: skip
 
     def test_what_was_measured_is_what_sizing_reads(self) -> None:
@@ -167,13 +183,14 @@ class TestTheValue:
         earlier = snapshot(board, NOW)
         for seconds in (1.0, 3.0):
             board.tallies(0)[0].accept(0.5, is_queued=seconds > 2, is_abandoned=False)
-            board.tallies(0)[0].end(seconds, 0.03, [0.0] * 8)
+            board.tallies(0)[0].end(seconds, 0.03, [0.5 if stage is Stage.DATA else 0.0 for stage in STAGES])
             board.slots[0].begin(NOW, None, is_queued=False)
             board.slots[0].end(NOW + seconds)
+        board.slots[1][Word.MEMORY] = 9_000_000
         found = Measured.parse(as_value(snapshot(board, NOW + 10), [EMPTY], earlier)["measured"])
         assert found == Measured(
             rate=0.2, service_time=2.0, service_cv2=0.25, p_wait=0.5, mean_wait=0.5, busy_peak=None,
-            slot_sessions=(2, 0), window=10.0,
+            slot_sessions=(2, 0), upload_time=0.5, worker_memory=9_000_000, sessions=2, window=10.0,
         )  # fmt: skip
 
     def test_without_sessions_nothing_was_measured(self) -> None:

@@ -18,8 +18,10 @@ from bqfilter.smtp.commands import (
     Rset,
     Vrfy,
     XForward,
+    honest_mail,
     over_long,
     parse_command,
+    rcpt_line,
 )
 from bqfilter.smtp.phases import TABLE
 
@@ -92,6 +94,49 @@ def test_xforward_is_never_malformed(line: bytes, attributes: tuple[tuple[bytes,
 def test_an_over_long_line_is_refused_unless_it_is_xforward() -> None:
     assert over_long(b"MAIL FROM:<aaaa") == Malformed(replies.LINE_TOO_LONG)
     assert over_long(b" xforward HELO=aaaa") == XForward(())
+
+
+@pytest.mark.parametrize(
+    ("line", "is_8bit", "honest"),
+    [
+        pytest.param(b"MAIL FROM:<a@x>", False, b"MAIL FROM:<a@x>", id="nothing declared"),
+        pytest.param(b" mail from: <a@x>  SIZE=1 ", False, b" mail from: <a@x> SIZE=99", id="a size"),
+        pytest.param(
+            b"MAIL FROM:<a@x> size=1 RET=HDRS", False, b"MAIL FROM:<a@x> SIZE=99 RET=HDRS", id="case"
+        ),
+        pytest.param(b"MAIL FROM:<>", True, b"MAIL FROM:<> BODY=8BITMIME", id="eight bits now"),
+        pytest.param(
+            b"MAIL FROM:<a@x> BODY=7BIT SMTPUTF8",
+            True,
+            b"MAIL FROM:<a@x> SMTPUTF8 BODY=8BITMIME",
+            id="no more 7BIT",
+        ),
+        pytest.param(
+            b"MAIL FROM:<a@x> BODY=8BITMIME",
+            False,
+            b"MAIL FROM:<a@x> BODY=8BITMIME",
+            id="seven bits as eight",
+        ),
+        pytest.param(
+            b'MAIL FROM:<"SIZE=1 "@x> SIZE=1', False, b'MAIL FROM:<"SIZE=1 "@x> SIZE=99', id="in an address"
+        ),
+        pytest.param(
+            b"MAIL FROM:<a@x> XSIZE=1 SIZE=x", False, b"MAIL FROM:<a@x> XSIZE=1 SIZE=x", id="no size"
+        ),
+    ],
+)
+def test_a_mail_line_is_made_true_of_other_content(line: bytes, is_8bit: bool, honest: bytes) -> None:
+    mail = parse_command(line)
+
+    assert isinstance(mail, Mail)
+    assert honest_mail(mail, 99, is_8bit=is_8bit) == honest
+
+
+def test_a_recipient_of_our_own() -> None:
+    assert rcpt_line(b"a@x") == b"RCPT TO:<a@x>"
+    assert parse_command(rcpt_line(b"a@x", b"NOTIFY=NEVER")) == Rcpt(
+        b"RCPT TO:<a@x> NOTIFY=NEVER", b"a@x", b"NOTIFY=NEVER"
+    )
 
 
 @given(verbs, st.binary(max_size=200))

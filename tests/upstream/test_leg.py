@@ -46,11 +46,12 @@ class Bench:
     def recipient(self, line: bytes = RCPT) -> Reply:
         return self.upstream.recipient(line, self.limit, self.ledger)
 
-    def hand_over(self) -> Reply:
+    def hand_over(self, *, more: bool = False) -> Reply:
         spool = Spool("/tmp", 10**6, 0)
         spool.append(WIRE)
         spool.is_clean = True
-        return self.upstream.hand_over(Original(spool), lambda: None, self.limit, self.limit, self.ledger)
+        message = Original(spool)
+        return self.upstream.hand_over(message, lambda: None, self.limit, self.limit, self.ledger, more=more)
 
     def pass_one(self) -> Reply:
         """A whole message."""
@@ -249,6 +250,22 @@ def test_a_transaction_is_said_again_where_the_server_was_lost(clock: FakeClock)
     again = [line for line in one.server.commands[said:] if not line.startswith(b"XFORWARD")]
     assert again == [b"DATA", b"EHLO filter.example", MAIL, RCPT, b"DATA", b"QUIT"]
     assert one.server.messages == [WIRE]
+
+
+def test_a_further_transaction_of_one_message_uses_the_same_connection(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING))
+    one.begin()
+    one.recipient()
+    assert one.hand_over(more=True).code == 250
+    assert one.server.commands[-1] == b"DATA"
+
+    one.begin()
+    one.recipient(RCPT2)
+    assert one.hand_over().code == 250
+
+    assert len(one.server.connections) == 1
+    assert one.server.messages == [WIRE, WIRE]
+    assert one.server.commands.count(b"QUIT") == 1
 
 
 def test_a_transaction_is_said_again_only_once(clock: FakeClock) -> None:

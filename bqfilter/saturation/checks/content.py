@@ -54,6 +54,21 @@ def own_message_size(chain: Chain) -> Iterator[Finding]:
             )
 
 
+def mixed_verdicts(chain: Chain) -> Iterator[Finding]:
+    """With speed_adjust no recipient can be refused by itself, and there is one reply for all of them."""
+    by_recipient = [policy.name for policy in chain.settings.policy if policy.recipients]
+    for client in chain.before if by_recipient else ():
+        if client.has_speed_adjust:
+            yield Finding(
+                f"policies depend on recipients ({', '.join(by_recipient)}), and {client.service} has "
+                "speed_adjust",
+                "Recipients of one message share one reply: where some of their policies reject it and "
+                "others do not, it is answered 250, and what would be rejected goes to the quarantine.",
+                "one policy for all recipients, or somebody who looks into the quarantine",
+                is_wrong=False,
+            )
+
+
 def size_limit(parameters: Parameters) -> float:
     return parameters.number("message_size_limit") or math.inf
 
