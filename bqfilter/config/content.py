@@ -703,12 +703,12 @@ class HeaderSettings(Table):
         ),
     )
     size_limit: int = field(
-        default=4 * MIB,
+        default=MIB,
         metadata=about(
             Size(16 * KIB, 64 * MIB),
-            "A message with a larger header is refused with 552 where it has to be looked at. Legitimate "
-            "ones have a hundredth of the default; a worker may need three times as much memory while it "
-            "reads one.",
+            "A message with a larger header is refused with 552 where it has to be looked at. Legitimate ones "
+            "have a twentieth of the default. A header of nothing but very short fields takes some thirty "
+            "times its size in memory while it is looked at.",
         ),
     )
 
