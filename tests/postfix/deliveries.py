@@ -20,7 +20,7 @@ def arrives_once(postfix: PostfixInstance, recipient: str, content: bytes) -> No
 
 
 def arrives_with(postfix: PostfixInstance, recipient: str, content: bytes) -> dict[bytes, bytes]:
-    """It arrives once, with `content` at its end; the other fields on top, unfolded, by name in lower case."""
+    """It arrives once, with `content` at its end; other fields on top, unfolded, by name in lower case."""
     postfix.inbox.wait_for(recipient)
     postfix.settle()
     (message,) = postfix.inbox.messages(recipient)
