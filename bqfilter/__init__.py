@@ -9,6 +9,7 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     session | saturation
     transaction | release
     upstream | quarantine | scanning
+    api           what a filter in Python sees, and the verdicts it can give
     mail | scoreboard | systemd | log
     ledger | budget
     config        settings

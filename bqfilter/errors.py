@@ -11,6 +11,7 @@ conversation), for what the operator must mend (the configuration), and for our 
         PeerUnreachable        no connection came about
         ProtocolViolation      what it says cannot be followed any more
       ScannerFailure         a scanner has no answer; becomes a report before it leaves scanning/
+        ScannerInterrupted     a site's own code did not return by its deadline
       QuarantineFailure      a kept message cannot be found, read, or had for oneself
       UpstreamFailure        the after-filter leg failed before the message was handed over
       OutcomeUnknown         it failed after the final dot: the one case in which nobody knows
@@ -61,6 +62,10 @@ class ScannerFailure(BqfilterError):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class ScannerInterrupted(ScannerFailure):
+    """A site's own code was interrupted at its deadline; nobody knows in which state it was left."""
 
 
 class QuarantineFailure(BqfilterError):

@@ -28,8 +28,8 @@ class Outcome:
     """The end of a message: what became of it, what the client is told, and why.
 
     `cause` is trouble: of ours, or of a peer. `policy`, `verdict` and `reason` are what was decided about the
-    content, and why; `scans` what each scanner said and how many milliseconds it took. `kept_as` are
-    identifiers in the quarantine.
+    content, and why; `scans` what each scanner found and how many milliseconds it took, `notes` what they had
+    to say besides. `kept_as` are identifiers in the quarantine.
     """
 
     result: Result
@@ -40,4 +40,5 @@ class Outcome:
     verdict: str = ""
     reason: str = ""
     scans: str = ""
+    notes: str = ""
     kept_as: tuple[str, ...] = ()

@@ -91,12 +91,15 @@ def _anew(
 def _lines(one: Judged, capabilities: Capabilities) -> Iterable[bytes]:
     """RCPT lines: the client's own, or our own for whom we have put in their place or added."""
     if one.verdict.recipients is None:
+        named = {rcpt.address.lower() for rcpt in one.group.recipients}
         yield from (rcpt.line for rcpt in one.group.recipients)
     else:
+        named = {address.lower() for address in one.verdict.recipients}
         yield from map(rcpt_line, one.verdict.recipients)
     # Whether a copy arrives is no business of the sender's (RFC 3461 section 4.1).
     silence = b"NOTIFY=NEVER" if b"DSN" in capabilities.keywords else b""
-    yield from (rcpt_line(address, silence) for address in one.verdict.copies)
+    added = (address for address in one.verdict.copies if address.lower() not in named)
+    yield from (rcpt_line(address, silence) for address in added)
 
 
 def _changed(given: Consignment, edits: tuple[Edit, ...], one: Judged) -> Outgoing:

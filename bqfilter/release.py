@@ -15,7 +15,6 @@ What fails is told in the outcome; nothing is raised but for mistakes of our own
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from bqfilter.config.schema import SpoolSettings
@@ -26,7 +25,16 @@ from bqfilter.mail.spool import Spool
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.quarantine import State
 from bqfilter.quarantine.claim import Claim
-from bqfilter.quarantine.history import Event, Standing, What, has_it, is_in_doubt, resting_state, standing
+from bqfilter.quarantine.history import (
+    Event,
+    Standing,
+    What,
+    has_it,
+    instant,
+    is_in_doubt,
+    resting_state,
+    standing,
+)
 from bqfilter.quarantine.names import SETTLED
 from bqfilter.quarantine.record import check
 from bqfilter.smtp.body import DOT, stuff
@@ -42,7 +50,7 @@ class Result(StrEnum):
     """What became of an order."""
 
     RELEASED = "released"  # all who were meant have it now
-    ALREADY = "released already"  # they had it before: nothing was done
+    ALREADY = "delivered already"  # they had it before: nothing was done
     PARTLY = "released in part"  # some of them were refused by the after-filter server
     FAILED = "not released"  # nobody got it; it is kept as it was
     IN_DOUBT = "in doubt"  # an earlier attempt may have delivered it: nothing was done
@@ -148,7 +156,7 @@ class Releaser:
     def _event(
         self, what: What, by: str, recipients: tuple[bytes, ...], text: str, queue_id: str = ""
     ) -> Event:
-        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds")
+        at = instant(self._now())
         return Event(what=what, at=at, by=by, recipients=recipients, queue_id=queue_id, text=text)
 
 
@@ -205,8 +213,9 @@ class _Attempt:
     def _done(self, reply: Reply, refused: tuple[tuple[bytes, Reply], ...]) -> Outcome:
         match = _QUEUE_ID.search(reply.lines[-1])
         queue_id = match[1].decode("ascii") if match else ""
-        flaw = self._conclude(What.RELEASED, self._taken, str(reply), queue_id)
         complaint = _complaint(reply, refused) if refused else ""
+        noted = f"{reply}; refused: {complaint}" if refused else str(reply)
+        flaw = self._conclude(What.RELEASED, self._taken, noted, queue_id)
         text = "; ".join(part for part in (complaint, flaw) if part)
         result = Result.PARTLY if refused else Result.RELEASED
         return Outcome(result, text, queue_id, self._taken, refused)
@@ -261,8 +270,8 @@ def _settle(claim: Claim, fared: Standing) -> None:
 def _already(wanted: tuple[Rcpt, ...], fared: Standing) -> Outcome:
     events = [event for one in wanted if (event := has_it(one.address, fared))]
     last = max(events, key=lambda event: event.at)
-    verb = "delivered when it came," if last.what is What.DELIVERED else "at"
-    return Outcome(Result.ALREADY, f"{verb} {last.at}", last.queue_id)
+    how = "when it came" if last.what is What.DELIVERED else "by a release"
+    return Outcome(Result.ALREADY, f"{how} at {last.at}", last.queue_id)
 
 
 def _doubt(claim: Claim, missing: tuple[Rcpt, ...], fared: Standing) -> str:

@@ -371,6 +371,7 @@ class Session:
             verdict=outcome.verdict or None,
             why=outcome.reason or None,
             scans=outcome.scans or None,
+            notes=outcome.notes or None,
             kept_as=",".join(outcome.kept_as) or None,
             wait=None if self._waited is None else f"{self._waited * 1000:.0f}",
             ms=_milliseconds(self._ledger),

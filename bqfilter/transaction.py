@@ -183,8 +183,15 @@ def _told(outcome: Outcome, judged: Sequence[Judged]) -> Outcome:
         f"{verdict.action}+quarantine" if verdict.keeps_copy else str(verdict.action) for verdict in verdicts
     )
     reports = {report.scanner: report for verdict in verdicts for report in verdict.reports}
+    decisive = [verdict.decisive for verdict in verdicts]
+    notes = (
+        f"{report.scanner}: {report.detail}"
+        for report in reports.values()
+        if report.detail and report not in decisive
+    )
     return replace(
         outcome,
+        notes="; ".join(notes),
         policy=",".join(one.group.policy.name for one in judged),
         verdict=",".join(words),
         reason=next((verdict.reason for verdict in verdicts if verdict.reason), ""),

@@ -216,6 +216,13 @@ def test_a_copy_goes_out_with_the_message_and_is_no_business_of_the_sender_s(mak
     assert bench.server.messages == [WIRE]
 
 
+def test_whom_the_message_is_for_gets_no_copy_besides(make: Make) -> None:
+    bench = make(policies=(policy("all", copy_to=("Archive@y", "other@y")),))
+
+    assert bench.run(b"archive@Y", b"b@y").result is Result.ACCEPTED
+    assert [line.split()[1] for line in bench.sent_to(1)] == [b"TO:<archive@Y>", b"TO:<b@y>", b"TO:<other@y>"]
+
+
 @pytest.mark.parametrize(
     ("reply", "result"),
     [

@@ -15,7 +15,6 @@ from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
 from bqfilter.quarantine import Quarantine, Record, State
 from bqfilter.quarantine.claim import Claim
-from bqfilter.quarantine.history import Event, What
 from bqfilter.release import Order, Outcome, Releaser, Result
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
@@ -92,7 +91,7 @@ def test_a_second_release_does_nothing_and_says_when_it_was(bench: Bench) -> Non
     outcome = bench.release()
     assert outcome.result is Result.ALREADY
     assert outcome.result.is_good
-    assert (outcome.text, outcome.queue_id) == ("at 2025-11-25T13:27:23+00:00", "4Q1")
+    assert (outcome.text, outcome.queue_id) == ("by a release at 2025-11-25T13:27:23+00:00", "4Q1")
     assert len(bench.server.messages) == 1
     assert len(bench.server.connections) == 1
 
@@ -138,13 +137,19 @@ def test_an_address_that_stands_twice_gets_it_once(bench: Bench) -> None:
 
 def test_a_copy_of_what_was_delivered_is_not_sent_again_by_mistake(bench: Bench) -> None:
     bench.keep(state=State.PENDING)
-    bench.store.confirm(
-        bench.identifier, Event(what=What.DELIVERED, at="2025-11-25", recipients=(A,), queue_id="4Q0")
-    )
+    bench.store.delivered(bench.identifier, [A], "4Q0", "250 2.0.0 Ok")
     outcome = bench.release()
-    assert outcome == Outcome(Result.ALREADY, "delivered when it came, 2025-11-25", "4Q0")
+    assert (outcome.result, outcome.queue_id) == (Result.ALREADY, "4Q0")
+    assert outcome.text.startswith("when it came at ")
     assert bench.state is State.HELD
     assert bench.release(AGAIN).result is Result.RELEASED
+
+
+def test_a_safety_copy_that_was_not_delivered_is_released_like_any_other(bench: Bench) -> None:
+    bench.keep(state=State.PENDING)
+    bench.store.undelivered(bench.identifier, [A], "after-filter server unavailable")
+    assert bench.state is State.HELD
+    assert bench.release().result is Result.RELEASED
 
 
 def test_content_without_a_line_end_gets_one(bench: Bench) -> None:
@@ -220,6 +225,8 @@ def test_one_refused_recipient_does_not_keep_it_from_the_others(bench: Bench) ->
     assert not outcome.result.is_good
     assert outcome.text == "<c@example.org> 450 4.2.0 mailbox busy"
     assert (outcome.recipients, bench.state) == ((A,), State.HELD)
+    with bench.store.open(bench.identifier) as kept:
+        assert "refused: <c@example.org> 450 4.2.0 mailbox busy" in kept.events()[-1].text
     assert bench.release().recipients == (B,)
     assert bench.state is State.RELEASED
 

@@ -359,7 +359,8 @@ def _told(outcome: Outcome) -> str:
         words.append(f"as {outcome.queue_id}")
     if outcome.recipients:
         words.append("to " + ", ".join(f"<{as_text(address)}>" for address in outcome.recipients))
-    return " ".join(words) + (f": {printable(outcome.text)}" if outcome.text else "")
+    separator = ", " if outcome.result.is_good else ": "
+    return " ".join(words) + (f"{separator}{printable(outcome.text)}" if outcome.text else "")
 
 
 def _delete_one(store: Quarantine, identifier: str, force: bool) -> bool:

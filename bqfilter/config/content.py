@@ -212,17 +212,28 @@ class RulesSettings(ScannerSettings):
         default=(),
         metadata=about(
             ListOf(_FILE),
-            "Tables of rules for each field of the message's header, in the syntax of header_checks(5).",
+            "Tables of rules for each field of the message's header, in the syntax of header_checks(5). At "
+            "least one table has to be named, here or below.",
         ),
     )
     mime_header_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for each field of the headers of MIME parts.")
+        default=(),
+        metadata=about(
+            ListOf(_FILE),
+            "Tables for each field of the headers of MIME parts and of messages within the message, and for "
+            "the MIME fields of its own header. Their rules cannot edit.",
+        ),
     )
     body_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for each line of the body.")
+        default=(),
+        metadata=about(ListOf(_FILE), "Tables for each line of the body. Their rules cannot edit."),
     )
     sender_checks: tuple[str, ...] = field(
-        default=(), metadata=about(ListOf(_FILE), "Tables for the envelope sender, without its brackets.")
+        default=(),
+        metadata=about(
+            ListOf(_FILE),
+            "Tables for the envelope sender, without its brackets; the null sender is looked up as <>.",
+        ),
     )
     recipient_checks: tuple[str, ...] = field(
         default=(), metadata=about(ListOf(_FILE), "Tables for each envelope recipient, without its brackets.")
@@ -234,16 +245,16 @@ class RulesSettings(ScannerSettings):
         default=50 * KIB,
         metadata=about(
             Size(0, GIB),
-            "How much of each part of the body is looked at, as Postfix's body_checks_size_limit. 0 means "
-            "all of it.",
+            "How much of each part of the body is looked at, as Postfix's body_checks_size_limit, counted "
+            "before decoding. 0 means all of it.",
         ),
     )
     decode: bool = field(
         default=True,
         metadata=about(
             Flag(),
-            "Whether encoded words in headers and encoded text in bodies are matched decoded as well as "
-            "they stand.",
+            "Whether encoded words in headers, unfolded, and text in bodies, in UTF-8, are matched decoded "
+            "as well as they stand.",
         ),
     )
 
@@ -316,7 +327,9 @@ class AttachmentSettings(ScannerSettings):
     max_unpacked: int = field(
         default=64 * MIB,
         metadata=about(
-            Size(0, 4 * GIB), "How much may be unpacked from archives within archives, all together."
+            Size(0, 4 * GIB),
+            "How much may be unpacked from archives within archives, and decoded from attached messages "
+            "that are encoded as a whole, all together.",
         ),
     )
     on_hit: Response = _on_hit(REJECT)
@@ -342,7 +355,8 @@ class PythonSettings(ScannerSettings):
         default=(),
         metadata=about(
             MapOf(Text("name", r"[A-Za-z_]\w{0,60}", "a name"), _WORD),
-            "What the filter is given when it is made.",
+            "What the filter is told besides, as keyword arguments: a class when it is made, a function with "
+            "each message.",
         ),
     )
     on_hit: Response = field(
@@ -359,7 +373,8 @@ class CommandSettings(ScannerSettings):
         metadata=about(
             ListOf(_WORD, minimum=1, unique=False),
             "The program, by its absolute path, with its arguments; no shell is involved. It gets the "
-            "message on its standard input, and the envelope in its environment.",
+            "message on its standard input and the envelope in its environment, and answers by its exit "
+            "status.",
             example=("/usr/local/bin/check-mail",),
         )
     )
@@ -371,8 +386,8 @@ class CommandSettings(ScannerSettings):
         default=False,
         metadata=about(
             Flag(),
-            "Whether what it writes to its standard output replaces the message where its exit status says "
-            "so.",
+            "Whether what it writes to its standard output replaces the message where its exit status, 10 or "
+            "11, says so.",
         ),
     )
     memory_limit: int = field(

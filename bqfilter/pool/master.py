@@ -38,6 +38,7 @@ from bqfilter.pool.startup import (
     bound_address,
     find_identity,
     hostname_of,
+    make_quarantine_directory,
     make_runtime_directory,
     open_listeners,
     refuse_loop,
@@ -48,6 +49,7 @@ from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
 from bqfilter.saturation.queues import entrance_of
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
+from bqfilter.scanning.policy import keeps_messages
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word, create_file
 
 PID_FILE_NAME = "bqfilterd.pid"
@@ -81,6 +83,7 @@ class Master:
         rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
         self._assign_places()
+        self._make_quarantine()
         self._watch = Watch(self._scoreboard, settings, self._log)
         self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
@@ -307,6 +310,7 @@ class Master:
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname, self._scanners = hostname_of(settings), scanners
         self._assign_places()
+        self._make_quarantine()
         self._take_allow_lists()
         self._exporter.take(settings)
         self._roster.generation += 1
@@ -389,6 +393,16 @@ class Master:
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
             return Scoreboard.anonymous(SLOT_COUNT, entrances, places)
+
+    def _make_quarantine(self) -> None:
+        """Where messages may have to be kept, see that workers can: only root can make it theirs."""
+        directory = self._settings.quarantine.directory
+        if not keeps_messages(self._settings):
+            return
+        try:
+            make_quarantine_directory(directory, self._identity)
+        except OSError as error:
+            self._log.warning("no quarantine directory", directory=directory, cause=str(error))
 
     def _write_pid_file(self) -> None:
         path = Path(self._settings.runtime.directory) / PID_FILE_NAME

@@ -137,16 +137,23 @@ def open_file(day: int, name: Name, flags: int) -> int:
 def read_first_line(file: int, name: Name) -> records.Stored:
     """What the file tells about itself. Raises QuarantineFailure."""
     head = os.pread(file, _LINE_BYTES, 0)
-    while b"\n" not in head and len(head) < _MAX_LINE_BYTES:
-        more = os.pread(file, 16 * _LINE_BYTES, len(head))
-        if not more:
-            break
-        head += more
+    if b"\n" not in head:
+        head = _read_on(file, head)
     line, end, _ = head.partition(b"\n")
     try:
         return records.decode(line + end, name.id)
     except QuarantineFailure as failure:
         raise QuarantineFailure(f"{name.id}: {failure.cause}") from None
+
+
+def _read_on(file: int, head: bytes) -> bytes:
+    """As far as the line goes; each byte is looked at once."""
+    found = bytearray(head)
+    while len(found) < _MAX_LINE_BYTES and (more := os.pread(file, 16 * _LINE_BYTES, len(found))):
+        found += more
+        if b"\n" in more:
+            break
+    return bytes(found)
 
 
 def _lock(day: int, file: int, name: Name) -> None:

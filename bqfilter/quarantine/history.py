@@ -7,6 +7,7 @@ tells more than the events. A line that a crash has cut is no event: it is passe
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from bqfilter.quarantine.names import State
@@ -33,6 +34,11 @@ class Event:
     recipients: tuple[bytes, ...] = ()
     queue_id: str = ""
     text: str = ""
+
+
+def instant(at: float) -> str:
+    """A time in seconds since 1970 as events have it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def encode(event: Event) -> bytes:

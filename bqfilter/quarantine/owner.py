@@ -1,4 +1,4 @@
-"""Become the owner of the quarantine for good, where root is at work on it.
+"""Who the quarantine belongs to: root gives it to the filter, and works in it as the filter.
 
 What root keeps there belongs to the filter, and the filter could not read a file of root's. It also means
 that root opens nothing there which the filter could not open itself: whatever a worker that has been broken
@@ -8,6 +8,13 @@ into leaves behind, it leads nowhere. For anybody else, and where root owns the 
 import os
 import pwd
 from pathlib import Path
+
+
+def make_directory(directory: Path, uid: int, gid: int) -> None:
+    """Make it if need be and give it to the workers' account. In the master, as root. Raises OSError."""
+    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    os.chown(directory, uid, gid, follow_symlinks=False)
 
 
 def become_owner(directory: Path) -> None:

@@ -31,6 +31,8 @@ _MAX_SUBJECT_BYTES = 4096  # before it is decoded; what is shown of it is shorte
 _MAX_REPORTS = 50  # as many scanners as nobody has
 _DIGEST_CHARS = 64
 _MOST_BYTES = 10**15  # a size is never longer than this one
+_ATTRIBUTES = frozenset(name.decode("ascii") for name in grammar.XFORWARD_VALUES)
+_DECODER = json.JSONDecoder()
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -95,7 +97,7 @@ def encode(record: Record, identifier: str, size: int, sha256: str) -> bytes:
 
 def check(record: Record) -> None:
     """Each command line is what it is taken for, and one line: it may be sent. Raises QuarantineFailure."""
-    commands: tuple[Mail | Rcpt, ...] = (record.sender, *record.recipients)
+    commands: list[Mail | Rcpt] = [record.sender, *record.recipients]
     for command in commands:
         if b"\n" in command.line or parse_command(command.line) != command:
             raise QuarantineFailure(f"{command.line[:80]!r} is no {command.verb} line that can be sent")
@@ -104,7 +106,7 @@ def check(record: Record) -> None:
 def decode(line: bytes, identifier: str) -> Stored:
     """Read a first line, line end included; fast, there may be 100,000. Raises QuarantineFailure."""
     try:
-        found = json.loads(line.decode("ascii"))
+        found, _ = _DECODER.raw_decode(line.decode("ascii"))  # what pads the line need not be looked at
         if found["format"] != FORMAT or found["id"] != identifier:
             raise ValueError(f"format {found['format']!r}, id {found['id']!r}")
         if not 0 <= found["size"] <= _MOST_BYTES:
@@ -173,8 +175,7 @@ def _words(command: Mail | Rcpt) -> list[str]:
 
 def _attributes(found: Mapping[str, str]) -> dict[bytes, bytes]:
     """Only names that we know; what does not fit a value is replaced when it is said again."""
-    pairs = ((_bytes(name), _bytes(value)) for name, value in found.items())
-    return {name: value for name, value in pairs if name in grammar.XFORWARD_VALUES}
+    return {_bytes(name): _bytes(value) for name, value in found.items() if name in _ATTRIBUTES}
 
 
 def _decoded(text: str) -> str:

@@ -27,7 +27,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -35,7 +35,7 @@ from pathlib import Path
 from bqfilter.errors import QuarantineFailure
 from bqfilter.quarantine import record as records
 from bqfilter.quarantine.claim import Claim, KeptFile, open_file, read_first_line
-from bqfilter.quarantine.history import Event
+from bqfilter.quarantine.history import Event, What, instant
 from bqfilter.quarantine.names import Name, State, is_day, is_id, is_prefix, new_id, stamp
 from bqfilter.quarantine.record import Record
 
@@ -112,15 +112,19 @@ class Quarantine:
         with self.claim(identifier) as claim:
             claim.delete()
 
-    def confirm(self, identifier: str, event: Event | None = None) -> None:
-        """The delivery behind a safety copy went well, as `event` says: hold the copy, if it is wanted."""
-        with self.claim(identifier) as claim:
-            if event is not None:
-                claim.note(event)
-            claim.turn(State.HELD)
+    def delivered(self, identifier: str, recipients: Sequence[bytes], queue_id: str, reply: str) -> None:
+        """A safety copy's message has been passed on: hold the copy. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.DELIVERED, recipients, reply, queue_id)
+
+    def undelivered(self, identifier: str, recipients: Sequence[bytes], reason: str) -> None:
+        """It has certainly not been: hold it for somebody to release. Raises OSError, QuarantineFailure."""
+        self._hold(identifier, What.FAILED, recipients, reason)
 
     def claim(self, identifier: str) -> Claim:
-        """Have one message for oneself; the beginning of an identifier will do. Raises QuarantineFailure."""
+        """Have one message for oneself, by its identifier or the beginning of that.
+
+        Raises QuarantineFailure, or OSError where the directory cannot be read.
+        """
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):  # turned or deleted meanwhile: look again
@@ -128,7 +132,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def open(self, identifier: str) -> KeptFile:
-        """One message, to be read only. Raises QuarantineFailure."""
+        """One message, to be read only; found and failing as for `claim`."""
         for _ in range(_ATTEMPTS):
             name = self.find(identifier)
             with contextlib.suppress(FileNotFoundError):
@@ -136,7 +140,7 @@ class Quarantine:
         raise QuarantineFailure(f"{identifier}: another process is at work on it")
 
     def find(self, prefix: str) -> Name:
-        """The one message whose identifier begins like this. Raises QuarantineFailure."""
+        """The one message whose identifier begins like this. Raises QuarantineFailure, OSError."""
         if not is_prefix(prefix):
             raise QuarantineFailure("that is not how an identifier begins")
         found = list(self._beginning_with(prefix))
@@ -166,11 +170,11 @@ class Quarantine:
         day, opened = "", -1
         try:
             for name in self.names(since, before):
-                if name.state not in states if states else name.state is State.NEW:
+                if not _is_wanted(name.state, states):
                     continue
                 if name.day != day:
                     opened, day = self._reopened(opened, name.day), name.day
-                entry = _entry(opened, name)
+                entry = None if opened < 0 else _entry(opened, name) or _turned_entry(opened, name, states)
                 if entry is not None:
                     yield entry
         finally:
@@ -209,6 +213,18 @@ class Quarantine:
             if day < today:
                 with contextlib.suppress(OSError):  # not empty, or somebody else was faster
                     (self._directory / day).rmdir()
+
+    def _hold(
+        self, identifier: str, what: What, recipients: Sequence[bytes], text: str, queue_id: str = ""
+    ) -> None:
+        with self.claim(identifier) as claim:
+            claim.note(
+                Event(
+                    what=what, at=instant(self._clock()), by="bqfilterd", recipients=tuple(recipients),
+                    queue_id=queue_id, text=text,
+                )
+            )  # fmt: skip
+            claim.turn(State.HELD)
 
     def _days(self) -> list[str]:
         """A directory that is not there yet has none."""
@@ -340,6 +356,16 @@ def _flush_directory(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _is_wanted(state: State, states: Collection[State]) -> bool:
+    return state in states if states else state is not State.NEW
+
+
+def _turned_entry(day: int, name: Name, states: Collection[State]) -> Entry | None:
+    """A message whose state was changed between the listing and now is not left out."""
+    wanted = (name.turned(state) for state in State if _is_wanted(state, states))
+    return next((entry for turned in wanted if (entry := _entry(day, turned))), None)
 
 
 def _entry(day: int, name: Name) -> Entry | None:

@@ -352,9 +352,9 @@ def _session_lines(later: Snapshot) -> Iterator[str]:
     yield ""
     yield f"{'slot':>4}  {'stage':<17}{'for':>8}{'session':>9}  {'client':<24}{'id':<18}limit"
     for slot in later.busy:
-        left = _time_left(later, slot)
+        left, doing = _time_left(later, slot), later.scanner(slot) or stage_name(slot.stage)
         yield (
-            f"{slot.index:>4}  {later.scanner(slot) or stage_name(slot.stage):<17}{duration(later.stage_age(slot)):>8}"
+            f"{slot.index:>4}  {doing:<17}{duration(later.stage_age(slot)):>8}"
             f"{duration(later.session_age(slot)):>9}  {slot.client or '-':<24}{_session_id(slot):<18}"
             f"{'-' if left is None else 'in ' + duration(left)}"
         )

@@ -9,14 +9,19 @@ import time
 from collections.abc import Sequence
 
 from bqfilter.config.content import (
+    AttachmentSettings,
     ClamdSettings,
+    CommandSettings,
+    PythonSettings,
     RspamdSettings,
+    RulesSettings,
     ScannerSettings,
     SpamdSettings,
 )
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.scanner import Scanner
 
 
@@ -27,21 +32,42 @@ def make_scanners(settings: Settings, hostname: bytes) -> tuple[Scanner, ...]:
 
 def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
     match one:
+        case AttachmentSettings():
+            from bqfilter.scanning.attachments import Attachments
+
+            return Attachments(one, settings.spool.directory)
         case ClamdSettings():
             from bqfilter.scanning.clamd import Clamd
 
             return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+        case CommandSettings():
+            from bqfilter.scanning.command import Command
+
+            return Command(one, _workspace(settings))
+        case PythonSettings():
+            from bqfilter.scanning.python import PythonFilter
+
+            return PythonFilter(one, _workspace(settings), time.monotonic)
         case RspamdSettings():
             from bqfilter.scanning.rspamd import Rspamd
 
             addresses = _addresses(one.name, one.endpoints)
             return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
+        case RulesSettings():
+            from bqfilter.scanning.rules import Rules
+
+            return Rules(one)
         case SpamdSettings():
             from bqfilter.scanning.spamd import Spamd
 
             return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
+
+
+def _workspace(settings: Settings) -> Workspace:
+    """What filters give back is kept as messages are, and may be as large."""
+    return Workspace(settings.spool.directory, settings.spool.memory, settings.limits.message_size)
 
 
 def _addresses(name: str, endpoints: Sequence[Endpoint]) -> tuple[SocketAddress, ...]:

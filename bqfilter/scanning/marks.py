@@ -135,9 +135,14 @@ def _authserv_id(field: Field) -> str:
 
 
 def _summary(report: Report) -> str:
-    """One report in a few words that cannot be mistaken for the field's own."""
+    """One report in a few words that cannot be mistaken for the field's own.
+
+    What was found is told; why somebody could not look, or had nothing to say, is for the log alone:
+    recipients read this.
+    """
     is_told = report.score is None or report.detail.startswith(f"{report.score:g}/")
     words = [] if is_told else [f"score={report.score:g}"]
-    words += [_UNSAFE.sub("_", report.detail)[:_SHOWN_CHARS]] if report.detail else []
+    is_found = report.finding is Finding.HIT and report.detail
+    words += [_UNSAFE.sub("_", report.detail)[:_SHOWN_CHARS]] if is_found else []
     shown = f" ({' '.join(words)})" if words else ""
     return f"{report.scanner}={report.finding}{shown}"

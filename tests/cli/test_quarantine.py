@@ -150,7 +150,7 @@ def test_raw_is_the_message_byte_for_byte(store: Quarantine) -> None:
 
 
 def test_raw_is_not_written_to_a_terminal(store: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True, raising=False)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
     result = run(store, "show", "--raw", keep(store).id)
     assert result.exit_code == 2
     assert "for a file or a pipe" in result.stderr
@@ -180,7 +180,7 @@ def test_a_message_is_released_once(store: Quarantine) -> None:
         second = run(store, "release", kept.id, upstream=sink.endpoint)
     assert (first.exit_code, first.stdout) == (0, f"{kept.id}: released as 3E9 to <b@example.org>\n")
     assert second.exit_code == 0
-    assert second.stdout.startswith(f"{kept.id}: released already as 3E9: at 20")
+    assert second.stdout.startswith(f"{kept.id}: delivered already as 3E9, by a release at 20")
     (message,) = sink.messages
     assert message.content == CONTENT
     assert message.sender == b"MAIL FROM:<a@remote.example> SIZE=70 BODY=8BITMIME"
@@ -329,7 +329,7 @@ def test_expire_where_nothing_was_ever_kept_is_well(store: Quarantine) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_what_root_does_there_is_done_as_the_owner() -> None:
-    """Files of root's would be out of the filter's reach; and a link that was put there leads root nowhere."""
+    """Files of root's would be out of the filter's reach, and links put there would lead root astray."""
     with short_directory("bqq-") as directory, Sink() as sink:
         store = Quarantine(directory / "quarantine")
         kept = keep(store)

@@ -1,5 +1,6 @@
 """The doubles that decide something are tested like everything else."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
 from bqfilter.scanning.scanner import Scanner
 from tests.doubles.clock import FakeClock
+from tests.doubles.faults import Gone, failing
 from tests.doubles.playback import Playback
 from tests.doubles.scanners import hit, scanner, with_scanners
 from tests.doubles.settings import settings
@@ -224,3 +226,24 @@ def test_scanners_stand_in_settings_as_if_read_from_the_file() -> None:
 
     assert [one.name for one in given.scanners] == ["first", "second"]
     assert given.policy == (inbound,)
+
+
+def test_a_call_fails_once_and_the_others_do_not(tmp_path: Path) -> None:
+    with failing(2, OSError(errno.EIO, "broken")) as faults:
+        (tmp_path / "one").mkdir()
+        with pytest.raises(OSError, match="broken"):
+            (tmp_path / "two").mkdir()
+        assert faults.is_over
+        (tmp_path / "three").mkdir()
+    assert faults.made == ["mkdir", "mkdir"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three"]
+
+
+def test_a_process_that_is_gone_makes_no_call_any_more(tmp_path: Path) -> None:
+    with failing(2) as faults:
+        (tmp_path / "one").mkdir()
+        for _ in range(2):
+            with pytest.raises(Gone):
+                (tmp_path / "one").rmdir()
+    assert faults.is_over
+    (tmp_path / "one").rmdir()

@@ -1,13 +1,14 @@
 """Root works in the quarantine as its owner, and cannot go back."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bqfilter.quarantine.owner import become_owner
+from bqfilter.quarantine.owner import become_owner, make_directory
 
 NOBODY = 65534
 NAMELESS = 54321
@@ -45,6 +46,16 @@ def test_root_stays_where_root_is_the_owner(tmp_path: Path) -> None:
 @needs_root
 def test_a_directory_that_is_not_there_has_no_owner(tmp_path: Path) -> None:
     assert identity_in(tmp_path / "none").startswith("(0, 0, 0)")
+
+
+@needs_root
+def test_root_makes_the_directory_for_the_workers_and_for_nobody_else(tmp_path: Path) -> None:
+    directory = tmp_path / "bqfilter" / "quarantine"
+    for _ in range(2):
+        make_directory(directory, NOBODY, NOBODY)
+        status = directory.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (NOBODY, NOBODY, 0o700)
+    assert directory.parent.stat().st_uid == 0
 
 
 def test_anybody_else_stays_who_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,181 @@
+"""The rules scanner: tables in the syntax of header_checks(5) against a message and its envelope.
+
+The tables are read in the master and inherited by the workers, so a mistake in one is found at the start or
+reload, and a file may be one that only root can read. Looked up are, in this order: the remote client, the
+sender, each recipient, each field of the header, and then the body part by part, the fields of its header and
+its lines. Of the tables of one key the first with a rule that applies decides, as in Postfix.
+
+What a rule does is a `Judgement`. No message makes this scanner fail, only the clock does, which is looked at
+before each text: matching takes linear time, so one text cannot keep it for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from bqfilter.config.content import RulesSettings
+from bqfilter.errors import ConfigError, ScannerFailure
+from bqfilter.mail.envelope import Envelope
+from bqfilter.mail.fields import TOP, Header
+from bqfilter.mail.message import Message
+from bqfilter.mail.mime import Event, Excess, PartBegin, PartData, PartEnd, walk
+from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.report import Report
+from bqfilter.scanning.rule_action import Action, Verb
+from bqfilter.scanning.rule_judgement import Judgement, Place
+from bqfilter.scanning.rule_pattern import Subject
+from bqfilter.scanning.rule_subjects import PartLines, address_subject, field_subject
+from bqfilter.scanning.rule_table import Applied, Table, Vet, read_table
+
+# Which rules may edit. For the envelope that is a field in front of the header, as in access(5).
+# Lines of a body and headers of parts stay as they are: the content behind the header is passed on untouched.
+_EDITS = {
+    "header_checks": frozenset(verb for verb in Verb if verb.is_edit),
+    "client_checks": frozenset({Verb.PREPEND}),
+    "sender_checks": frozenset({Verb.PREPEND}),
+    "recipient_checks": frozenset({Verb.PREPEND}),
+    "mime_header_checks": frozenset[Verb](),
+    "body_checks": frozenset[Verb](),
+}
+
+# The fields that Postfix takes for those of a MIME part in the header of the message too (header_opts.c).
+_MIME_FIELDS = frozenset(
+    {
+        b"content-description",
+        b"content-disposition",
+        b"content-id",
+        b"content-transfer-encoding",
+        b"content-type",
+        b"mime-version",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A text to look up in the tables of a key; `field` is its number in the header."""
+
+    key: str
+    subject: Subject
+    field: int = TOP
+
+
+class Rules:
+    """One [[rules]] table of the configuration. Raises ConfigError where a table cannot be used."""
+
+    def __init__(self, settings: RulesSettings) -> None:
+        self._settings = settings
+        self._tables = {key: _read_tables(settings, key) for key in _EDITS}
+        if not any(self._tables.values()):
+            raise ConfigError(f"rules.{settings.name}: names no table; one of {', '.join(_EDITS)} is needed")
+
+    @property
+    def settings(self) -> RulesSettings:
+        return self._settings
+
+    def after_fork_in_worker(self) -> None:
+        """Nothing: the worker has inherited the tables."""
+
+    def ping(self, deadline: Deadline) -> str:  # noqa: ARG002  (nobody is asked)
+        tables = [table for tables in self._tables.values() for table in tables]
+        count = sum(table.rule_count for table in tables)
+        return f"{count} rule{'s' * (count != 1)} in {len(tables)} table{'s' * (len(tables) != 1)}"
+
+    def scan(self, message: Message, envelope: Envelope, deadline: Deadline) -> Report:
+        judgement = Judgement(self._settings.reply, self._settings.name, envelope.session_id)
+        for lookup in self._lookups(message, envelope, deadline, judgement):
+            _check_time(deadline)
+            applied = self._find(lookup)
+            if applied is not None:
+                judgement.apply(applied, Place(_shown(lookup.subject), lookup.field))
+            if judgement.is_final:
+                break
+        return judgement.report()
+
+    def _find(self, lookup: _Lookup) -> Applied | None:
+        found = (table.find(lookup.subject) for table in self._tables[lookup.key])
+        return next((applied for applied in found if applied is not None), None)
+
+    def _lookups(
+        self, message: Message, envelope: Envelope, deadline: Deadline, judgement: Judgement
+    ) -> Iterator[_Lookup]:
+        """All texts in order, except those for which there is no table."""
+        for lookup in _of_envelope(envelope):
+            if self._tables[lookup.key]:
+                yield lookup
+        if self._tables["header_checks"] or self._tables["mime_header_checks"]:
+            yield from self._of_header(message.header)
+        if self._tables["body_checks"] or self._tables["mime_header_checks"]:
+            yield from self._of_body(walk(message), deadline, judgement)
+
+    def _of_header(self, header: Header) -> Iterator[_Lookup]:
+        for field in header.fields:
+            subject = field_subject(field, self._settings.decode)
+            if self._tables["header_checks"]:
+                yield _Lookup("header_checks", subject, field.index)
+            if self._tables["mime_header_checks"] and field.name.lower() in _MIME_FIELDS:
+                yield _Lookup("mime_header_checks", subject)
+
+    def _of_body(
+        self, events: Iterable[Event], deadline: Deadline, judgement: Judgement
+    ) -> Iterator[_Lookup]:
+        parts: list[PartLines] = []
+        for event in events:
+            _check_time(deadline)  # there may be gigabytes behind the limit, without one text to look up
+            match event:
+                case PartBegin():
+                    yield from self._of_lines(parts[-1].interrupted() if parts else iter(()))
+                    parts.append(PartLines(event, self._settings.body_limit, self._settings.decode))
+                    yield from self._of_part_header(event)
+                case PartData(data):
+                    yield from self._of_lines(parts[-1].more(data))
+                case PartEnd():
+                    yield from self._of_lines(parts.pop().last())
+                case Excess(what):
+                    judgement.remark(f"not looked at beyond the limit on {what}")
+                case _:
+                    assert_never(event)
+
+    def _of_part_header(self, part: PartBegin) -> Iterator[_Lookup]:
+        if not part.depth or not self._tables["mime_header_checks"]:
+            return  # that of the message has been looked at
+        for field in part.header.fields:
+            yield _Lookup("mime_header_checks", field_subject(field, self._settings.decode))
+
+    def _of_lines(self, lines: Iterator[Subject]) -> Iterator[_Lookup]:
+        if not self._tables["body_checks"]:
+            return
+        for subject in lines:
+            yield _Lookup("body_checks", subject)
+
+
+def _read_tables(settings: RulesSettings, key: str) -> tuple[Table, ...]:
+    paths: tuple[str, ...] = getattr(settings, key)
+    return tuple(read_table(path, _vet(key), settings.decode) for path in paths)
+
+
+def _vet(key: str) -> Vet:
+    def vet(action: Action) -> None:
+        if action.verb.is_edit and action.verb not in _EDITS[key]:
+            raise ValueError(f"{action.verb} is not available in {key}")
+
+    return vet
+
+
+def _of_envelope(envelope: Envelope) -> Iterator[_Lookup]:
+    yield _Lookup("client_checks", Subject(envelope.client.namaddr))
+    yield _Lookup("sender_checks", address_subject(envelope.sender.address))
+    for recipient in envelope.recipients:
+        yield _Lookup("recipient_checks", address_subject(recipient.address))
+
+
+def _check_time(deadline: Deadline) -> None:
+    if deadline.has_passed:
+        raise ScannerFailure("so many rules for so much text take longer than there is time")
+
+
+def _shown(subject: Subject) -> bytes:
+    """What the log may quote."""
+    return subject.decoded or subject.raw or b""

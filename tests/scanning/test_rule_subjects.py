@@ -1,0 +1,181 @@
+"""The texts that rules are asked about."""
+
+from base64 import b64encode
+from quopri import encodestring
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bqfilter.mail.fields import Header
+from bqfilter.mail.media import media_of
+from bqfilter.mail.mime import PartBegin
+from bqfilter.scanning.rule_pattern import Subject
+from bqfilter.scanning.rule_subjects import LINE_BYTES, PartLines, address_subject, field_subject
+
+
+def field(raw: bytes, decodes: bool = True) -> Subject:
+    return field_subject(Header(raw).fields[0], decodes)
+
+
+@pytest.mark.parametrize(
+    ("raw", "subject"),
+    [
+        pytest.param(b"Subject: a\r\n", Subject(b"Subject: a"), id="one line"),
+        pytest.param(b"X:\r\n", Subject(b"X:"), id="empty"),
+        pytest.param(
+            b"X: a\r\n\tb\r\n", Subject(b"X: a\n\tb", b"X: a\tb"), id="two lines: decoded is unfolded"
+        ),
+        pytest.param(b"X \t: a\r\n", Subject(b"X: a"), id="blanks in front of the colon"),
+        pytest.param(b"X: =?utf-8?q?=61?=\r\n", Subject(b"X: =?utf-8?q?=61?=", b"X: a"), id="encoded word"),
+        pytest.param(b"X: \xe4\r\n", Subject(b"X: \xe4", "X: ä".encode()), id="bare Latin 1"),
+        pytest.param("X: ä\r\n".encode(), Subject("X: ä".encode(), "X: ä".encode()), id="bare UTF-8"),
+    ],
+)
+def test_a_field_is_one_text_with_lf_between_its_lines(raw: bytes, subject: Subject) -> None:
+    assert field(raw) == subject
+
+
+def test_without_decoding_a_field_is_there_as_it_stands() -> None:
+    assert field(b"X: =?utf-8?q?=61?=\r\n b\r\n", decodes=False) == Subject(b"X: =?utf-8?q?=61?=\n b")
+
+
+def test_the_null_sender_has_brackets() -> None:
+    assert address_subject(b"") == Subject(b"<>")
+    assert address_subject(b"a@example.com") == Subject(b"a@example.com")
+
+
+def lines(header: bytes, *pieces: bytes, limit: int = 0, decodes: bool = True) -> list[Subject]:
+    head = Header(header.replace(b"\n", b"\r\n"))
+    part = PartLines(PartBegin(1, head, media_of(head)), limit, decodes)
+    found = [subject for piece in pieces for subject in part.more(piece)]
+    return found + list(part.last())
+
+
+def raw(*texts: bytes) -> list[Subject]:
+    return [Subject(text) for text in texts]
+
+
+LATIN = b"Content-Type: text/plain; charset=iso-8859-1\n"
+BASE64 = b"Content-Transfer-Encoding: base64\n"
+QUOTED = b"Content-Transfer-Encoding: quoted-printable\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "found"),
+    [
+        pytest.param([b"a\r\nb\r\n"], raw(b"a", b"b"), id="lines"),
+        pytest.param([b"a\r\n\r\nb"], raw(b"a", b"b"), id="an empty one is left out, the last has no end"),
+        pytest.param([b"a", b"b\r", b"\nc"], raw(b"ab", b"c"), id="in pieces"),
+        pytest.param([], [], id="nothing"),
+        pytest.param([b"a\r"], raw(b"a"), id="cut before its end"),
+    ],
+)
+def test_a_body_is_looked_at_line_by_line(pieces: list[bytes], found: list[Subject]) -> None:
+    assert lines(b"", *pieces) == found
+
+
+def test_eight_bit_text_is_there_in_both_forms() -> None:
+    assert lines(LATIN, b"a\r\nb\xe4\r\n") == [Subject(b"a"), Subject(b"b\xe4", "bä".encode())]
+
+
+def test_seven_bit_text_of_a_charset_with_shifts_is_there_in_both_forms() -> None:
+    text = b"\x1b$BF|K\\\x1b(B"
+
+    assert lines(b"Content-Type: text/plain; charset=iso-2022-jp\n", text) == [Subject(text, "日本".encode())]
+
+
+def test_base64_text_is_there_as_it_stands_and_in_lines_of_its_own() -> None:
+    text = b64encode("bä\nc\r\n\nd".encode("latin-1"))
+
+    found = lines(LATIN + BASE64, text[:5] + b"\r\n", text[5:])
+
+    assert [one.raw for one in found if one.decoded is None] == [text[:5], text[5:]]
+    assert [one.decoded for one in found if one.raw is None] == ["bä".encode(), b"c", b"d"]
+
+
+def test_quoted_text_is_there_without_its_soft_line_breaks() -> None:
+    found = lines(QUOTED, b"via=\r\ngra=20x\r\ny")
+
+    assert found == [
+        Subject(b"via="),
+        Subject(b"gra=20x"),
+        Subject(None, b"viagra x"),
+        *[Subject(b"y"), Subject(None, b"y")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "header", [b"Content-Type: image/png\n" + BASE64, b"Content-Type: application/pdf\n" + QUOTED]
+)
+def test_what_is_no_text_is_not_decoded(header: bytes) -> None:
+    assert lines(header, b"YWJj=\r\n") == raw(b"YWJj=")
+
+
+def test_without_decoding_a_part_is_there_as_it_stands() -> None:
+    assert lines(LATIN + BASE64, b"YWJj\r\n", decodes=False) == raw(b"YWJj")
+
+
+def test_text_with_two_encodings_is_decoded_by_either() -> None:
+    found = lines(BASE64 + QUOTED, b"=61bcYQ==\r\n")
+
+    assert b"abcYQ=" in [(one.decoded or b"")[:6] for one in found]
+    assert len([one for one in found if one.raw is None]) == 2
+
+
+def test_a_line_that_begins_within_the_limit_is_looked_at_to_its_end() -> None:
+    assert lines(b"", b"abc\r\ndef\r\nghi\r\n", limit=6) == raw(b"abc", b"def")
+    assert lines(b"", b"abc\r\n", b"def\r\n", limit=5) == raw(b"abc")
+    assert lines(b"", b"abc\r\n", b"def\r\n", limit=0) == raw(b"abc", b"def")
+
+
+def test_the_limit_counts_encoded_bytes() -> None:
+    found = lines(BASE64, b"YWJj\r\n" * 10, limit=12)
+
+    assert b"".join(one.decoded or b"" for one in found) == b"abc" * 2
+
+
+def test_a_line_in_front_of_a_part_within_ends_there() -> None:
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True)
+
+    assert [*part.more(b"a\r\nb"), *part.interrupted(), *part.more(b"c\r\n")] == raw(b"a", b"b", b"c")
+
+
+def test_a_line_without_end_is_looked_at_in_pieces_and_not_kept() -> None:
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True)
+    sizes = [len(one.raw or b"") for _ in range(800) for one in part.more(b"x" * 65535)]  # 50 MB
+
+    assert set(sizes) == {LINE_BYTES}
+    assert sum(sizes) + sum(len(one.raw or b"") for one in part.last()) == 800 * 65535
+
+
+@pytest.mark.parametrize("encoding", [b"base64", b"quoted-printable", b"uuencode", b"8bit", b"frob"])
+@given(
+    data=st.lists(st.binary(max_size=80), max_size=5),
+    charset=st.sampled_from([b"utf-8", b"utf-7", b"iso-2022-jp", b"x-none", b"hz", b"utf-16"]),
+)
+def test_no_content_makes_it_fail(encoding: bytes, data: list[bytes], charset: bytes) -> None:
+    header = b"Content-Type: text/html; charset=%b\nContent-Transfer-Encoding: %b\n" % (charset, encoding)
+
+    for subject in lines(header, *data):
+        assert subject.raw or subject.decoded
+        assert isinstance((subject.decoded or b"").decode("utf-8"), str)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+@given(
+    text=st.text(alphabet="aä€= \n.", max_size=60),
+    cuts=st.lists(st.integers(1, 40), max_size=6),
+)
+def test_encoded_text_is_found_however_it_is_cut(encoding: str, text: str, cuts: list[int]) -> None:
+    plain = text.encode()
+    data = b64encode(plain) if encoding == "base64" else encodestring(plain).replace(b"\n", b"\r\n")
+    header = b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: %b\n" % encoding.encode()
+    pieces = []
+    for cut in cuts:
+        pieces.append(data[:cut])
+        data = data[cut:]
+    found = lines(header, *pieces, data)
+
+    expected = [line.removesuffix(b"\r") for line in plain.split(b"\n")]
+    assert [one.decoded for one in found if one.raw is None] == [line for line in expected if line]
