@@ -10,8 +10,10 @@ quarantine as well before the first dot is sent, and withdrawn one by one as the
 happens in between nothing is lost, and what could not be delivered is there with the reason.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from bqfilter import parcels
 from bqfilter.config.actions import Action
@@ -21,7 +23,7 @@ from bqfilter.log import Log
 from bqfilter.outcome import Outcome, Result
 from bqfilter.parcels import Consignment, Parcel
 from bqfilter.quarantine import Quarantine, Record, ReportSummary, State, headline
-from bqfilter.quarantine.history import Event, What
+from bqfilter.quarantine.history import Event, What, instant
 from bqfilter.scanning.plan import Judged, Plan
 from bqfilter.smtp import replies
 
@@ -31,6 +33,7 @@ class _Kept:
     """A message in the quarantine: because it is wanted there, or until its parcel has been delivered."""
 
     id: str
+    judged: Judged
     parcel: Parcel | None = None
 
 
@@ -70,13 +73,13 @@ class Delivery:
             self._withdraw(kept)
             return outcome
         self._post_further([one for one in kept if one.parcel], given)
-        self._confirm([one for one in kept if not one.parcel], outcome)
+        self._confirm([one for one in kept if not one.parcel], plan, outcome)
         return _answer(plan, outcome, kept)
 
     def _keep(self, one: Judged, given: Consignment, parcel: Parcel | None = None) -> _Kept:
         """Make it safe, in a state that says that nobody has been told anything yet. Raises OSError."""
         kept = self._quarantine.keep(_record(one, given), given.message.content(), State.PENDING)
-        return _Kept(kept.id, parcel)
+        return _Kept(kept.id, one, parcel)
 
     def _post_further(self, kept: list[_Kept], given: Consignment) -> None:
         """The others. The client will be told 250; what cannot be delivered now stays in the quarantine."""
@@ -97,35 +100,55 @@ class Delivery:
 
     def _leave(self, one: _Kept, outcome: Outcome) -> None:
         """It could not be delivered, and the client believes it was: somebody has to know."""
-        state = State.UNKNOWN if outcome.result is Result.OUTCOME_UNKNOWN else State.HELD
         cause = outcome.cause or str(outcome.reply)
         self._log.error(
             "some recipients' copy is not delivered but in quarantine", kept_as=one.id, cause=cause
         )
-        try:
-            with self._quarantine.claim(one.id) as claim:
-                claim.note(Event(what=What.FAILED, at=_now(), by="delivery", text=cause))
-                claim.turn(state)
-        except (OSError, QuarantineFailure) as error:
-            self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+        with self._telling(one):
+            if outcome.result is Result.OUTCOME_UNKNOWN:
+                self._leave_in_doubt(one, cause)
+            else:
+                self._quarantine.undelivered(one.id, _takers(one.judged), cause)
 
-    def _confirm(self, kept: list[_Kept], outcome: Outcome) -> None:
-        """The answer is 250, or the refusal that they are copies of: they stay."""
+    def _leave_in_doubt(self, one: _Kept, cause: str) -> None:
+        """Its recipients may have it: a release has to ask for it twice."""
+        event = Event(
+            what=What.HANDOVER,
+            at=instant(time.time()),
+            by="bqfilterd",
+            recipients=_takers(one.judged),
+            text=cause,
+        )
+        with self._quarantine.claim(one.id) as claim:
+            claim.note(event)
+            claim.turn(State.UNKNOWN)
+
+    def _confirm(self, kept: list[_Kept], plan: Plan, outcome: Outcome) -> None:
+        """The answer is certain: what is kept because it is wanted stays."""
         for one in kept:
-            event = None
-            if outcome.queue_id:
-                event = Event(what=What.DELIVERED, at=_now(), by="delivery", queue_id=outcome.queue_id)
-            try:
-                self._quarantine.confirm(one.id, event)
-            except (OSError, QuarantineFailure) as error:  # it is safe, and looks unfinished
-                self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+            with self._telling(one):
+                if one.judged in plan.delivered:
+                    reply = str(outcome.reply)
+                    self._quarantine.delivered(one.id, _takers(one.judged), outcome.queue_id, reply)
+                else:
+                    self._hold(one)
+
+    def _hold(self, one: _Kept) -> None:
+        with self._quarantine.claim(one.id) as claim:
+            claim.turn(State.HELD)
 
     def _withdraw(self, kept: list[_Kept]) -> None:
         for one in kept:
-            try:
+            with self._telling(one):
                 self._quarantine.withdraw(one.id)
-            except (OSError, QuarantineFailure) as error:
-                self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
+
+    @contextmanager
+    def _telling(self, one: _Kept) -> Iterator[None]:
+        """What fails behind the answer: the message is safe but looks unfinished. Somebody has to know."""
+        try:
+            yield
+        except (OSError, QuarantineFailure) as error:
+            self._log.error("quarantine failed", kept_as=one.id, cause=str(error))
 
 
 # Nothing has to be sent, and what had to be kept is kept.
@@ -167,5 +190,8 @@ def _record(one: Judged, given: Consignment) -> Record:
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _takers(one: Judged) -> tuple[bytes, ...]:
+    """Who gets the message when it is delivered under this verdict, added copies apart."""
+    if one.verdict.recipients is not None:
+        return one.verdict.recipients
+    return tuple(rcpt.address for rcpt in one.group.recipients)

@@ -33,7 +33,7 @@ class Action(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Nothing that another scanner could say would change it."""
+        """Whoever has not been asked yet is not asked any more: the message is not passed on, nor kept."""
         return self in (Action.DISCARD, Action.REJECT)
 
 

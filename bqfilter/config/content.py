@@ -631,7 +631,10 @@ class PolicySettings(Table):
     )
     redirect_to: str = field(
         default="",
-        metadata=about(OPTIONAL_ADDRESS, 'Where messages go instead where `action` is "redirect".'),
+        metadata=about(
+            OPTIONAL_ADDRESS,
+            'Where messages go instead where `action` is "redirect", or `hits` says so of a scanner.',
+        ),
     )
     copy_to: tuple[str, ...] = field(
         default=(),
@@ -670,7 +673,8 @@ class HeaderSettings(Table):
         metadata=about(
             ListOf(HEADER_NAME),
             "Further fields that no message may come with, because something behind us trusts them. Fields "
-            "with the names that we add ourselves are always removed.",
+            "with the names that we add ourselves are always removed, unless any message may have such a "
+            "field, as it may have a Reply-To.",
         ),
     )
     authserv_ids: tuple[str, ...] = field(
@@ -678,15 +682,18 @@ class HeaderSettings(Table):
         metadata=about(
             ListOf(Text("name", r"[A-Za-z0-9._-]{1,255}", "a host name")),
             "Authentication-Results fields that claim to be ours, by one of these identifiers, are forged "
-            "and removed (RFC 8601 section 5). Empty means `runtime.hostname`.",
+            "and removed (RFC 8601 section 5), and so are those that begin with none. Empty means "
+            "`runtime.hostname`. In an after-queue filter, milters of this host may have added such fields "
+            "before: name an identifier here that they do not use.",
         ),
     )
     change_signed: bool = field(
         default=False,
         metadata=about(
             Flag(),
-            "Whether fields that a DKIM signature covers may be changed, the subject for example, which "
-            "makes the signature fail. Forged fields are removed in any case.",
+            "Whether fields that a DKIM or ARC signature covers may be changed, the subject for example, "
+            "which makes the signature fail. It is about the fields that mail programs show and use: "
+            "X-Spam-Flag and the like are added and removed whatever a sender has signed.",
         ),
     )
     size_limit: int = field(

@@ -15,6 +15,7 @@ from bqfilter.config.actions import Action, Response
 from bqfilter.config.kinds import Kind, Text, quote
 from bqfilter.smtp.replies import MAX_LINE_BYTES, Reply
 
+_QUOTING = re.compile(rb'"|\\(.)|\\$', re.DOTALL)  # of a local part (RFC 5321 section 4.1.2)
 _MAX_LIST_TEXT = 998  # RFC 5322 section 2.1.1: no header line is longer
 _FIELDS = frozenset({"detail", "scanner", "score", "id"})
 
@@ -78,6 +79,7 @@ class AddressPattern:
     """Which addresses are meant: `local` and `domain` empty for any; `below` means all subdomains instead.
 
     Domains are compared without regard to letter case, and so are local parts, as Postfix compares them.
+    Quotes in a local part, and a dot behind a domain, make no other address of it: Postfix takes them away.
     """
 
     local: bytes = b""
@@ -94,13 +96,13 @@ class AddressPattern:
         if not at or not (local or domain) or not re.fullmatch(r"[^\s<>\x00-\x1f\x7f]*", text):
             raise ValueError("not an address pattern")
         below = domain.startswith(".")
-        return cls(local.encode(), domain.removeprefix(".").encode(), below)
+        return cls(_QUOTING.sub(rb"\1", local.encode()), domain.removeprefix(".").encode(), below)
 
     def matches(self, address: bytes) -> bool:
         """Is this address, without its brackets, meant?"""
         if self.is_null or not address:
             return self.is_null and not address
-        local, _, domain = address.lower().rpartition(b"@")
+        local, domain = _halves(address.lower())
         if self.local and local != self.local:
             return False
         if self.below:
@@ -111,6 +113,16 @@ class AddressPattern:
         if self.is_null:
             return "<>"
         return f"{self.local.decode()}@{'.' if self.below else ''}{self.domain.decode()}"
+
+
+def _halves(address: bytes) -> tuple[bytes, bytes]:
+    """Local part and domain of an address, each in its plainest form; one without a domain is local."""
+    local, at, domain = address.rpartition(b"@")
+    if not at:
+        local, domain = domain, b""
+    if b'"' in local or b"\\" in local:
+        local = _QUOTING.sub(rb"\1", local)
+    return local, domain.removesuffix(b".")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
+from bqfilter.config.actions import Action
 from bqfilter.config.content import (
     ALL,
     SCANNER_KINDS,
@@ -504,6 +505,12 @@ class Settings:
             for name in (*policy.scanners, *(name for name, _ in policy.hits)):
                 if name not in (ALL, *scanners):
                     yield Problem(f"policy[{number}]", f'there is no scanner "{name}"')
+            for name, response in policy.hits:
+                where = [policy.redirect_to, *(one.redirect_to for one in self.scanners if one.name == name)]
+                if response.action is Action.REDIRECT and not any(where):
+                    yield Problem(
+                        f"policy[{number}].hits", f'"redirect" needs `redirect_to`, here or in "{name}"'
+                    )
             for endpoint in policy.listeners:
                 if endpoint not in endpoints:
                     yield Problem(f"policy[{number}].listeners", f"{endpoint} stands in no [[listen]] table")

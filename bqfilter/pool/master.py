@@ -38,7 +38,6 @@ from bqfilter.pool.startup import (
     bound_address,
     find_identity,
     hostname_of,
-    make_quarantine_directory,
     make_runtime_directory,
     open_listeners,
     refuse_loop,
@@ -46,6 +45,7 @@ from bqfilter.pool.startup import (
 )
 from bqfilter.pool.watch import Watch
 from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
+from bqfilter.quarantine.owner import make_directory
 from bqfilter.saturation.queues import entrance_of
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
@@ -400,7 +400,8 @@ class Master:
         if not keeps_messages(self._settings):
             return
         try:
-            make_quarantine_directory(directory, self._identity)
+            uid, gid = (self._identity.uid, self._identity.gid) if self._identity else (-1, -1)
+            make_directory(Path(directory), uid, gid)
         except OSError as error:
             self._log.warning("no quarantine directory", directory=directory, cause=str(error))
 

@@ -59,15 +59,6 @@ def make_runtime_directory(path: str, identity: Identity | None) -> None:
         os.chown(directory, identity.uid, identity.gid, follow_symlinks=False)
 
 
-def make_quarantine_directory(path: str, identity: Identity | None) -> None:
-    """The same for the directory of kept messages, which is nobody else's to read. Raises OSError."""
-    directory = Path(path)
-    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if identity is not None:
-        os.chown(directory, identity.uid, identity.gid, follow_symlinks=False)
-
-
 def upstream_addresses(settings: Settings) -> tuple[SocketAddress, ...]:
     """All addresses of the after-filter servers, in order of preference."""
     found: list[SocketAddress] = []

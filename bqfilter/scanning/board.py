@@ -65,6 +65,7 @@ class Place:
         self._counts = memory.cast("Q")
         own = memory[index * SCANNER_RECORD_BYTES : (index + 1) * SCANNER_RECORD_BYTES]
         self.own = Words(own)
+        self.index = index
         self.slot_count = len(memory) // SCANNER_RECORD_BYTES
 
     @classmethod

@@ -3,7 +3,9 @@
 Every report asks for a response: what the policy says for findings of that scanner, else what the scanner
 itself asks for, else what its settings say. The weightiest response becomes the verdict; of equal ones the
 first. A copy is kept where any of them says so. Changes that scanners want are carried out where the message
-is passed on, and only there.
+is passed on, and only there. A redirection goes where whoever decides it says; a message that is to be passed
+on and has nobody to go to, because no address was given for it, is kept in the quarantine: it is neither lost
+nor delivered to those that it was to be kept from.
 
     report       asks for
     hit          hits of the policy, or the scanner's own response, or its on_hit
@@ -20,7 +22,7 @@ from bqfilter.config.content import ScannerSettings
 from bqfilter.scanning.policy import Policy
 from bqfilter.scanning.report import Body, Finding, Report
 from bqfilter.smtp import replies
-from bqfilter.smtp.replies import Reply
+from bqfilter.smtp.replies import Reply, relayable
 
 _MARKING = frozenset({Action.TAG, Action.REDIRECT})
 # Of refusals: the first digit of the reply, and what is said where nobody has words of that class.
@@ -64,27 +66,34 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A response that somebody asks for: a report, or where that is None the policy."""
+    """A response that somebody asks for: a report, or where that is None the policy.
+
+    `recipients`, where not None, are those who are to get the message instead of whom it is for.
+    """
 
     report: Report | None
     response: Response
-    is_overruled: bool = False  # the policy says so, whatever the scanner itself asked for
+    recipients: tuple[bytes, ...] | None = None
 
 
 def decide(
     reports: Sequence[Report], policy: Policy, scanners: Mapping[str, ScannerSettings], session_id: str
 ) -> Verdict:
     """The verdict; `scanners` are the settings of those that reported, by name."""
-    asked = [_Asked(None, policy.settings.action)]
+    own = policy.settings
+    asked = [_Asked(None, own.action, _redirected(own.action, own.redirect_to))]
     asked += [_asked_by(report, policy, scanners[report.scanner]) for report in reports]
     decisive = max(asked, key=lambda one: one.response.action.weight)  # the first of several
+    recipients, copies = _recipients(decisive, asked), _copies(reports, policy)
     action = decisive.response.action
+    if action.delivers and recipients == () and not copies:
+        action = Action.QUARANTINE
     return Verdict(
         action,
         reply=_words(decisive, policy, scanners, session_id),
         keeps_copy=any(one.response.keeps_copy for one in asked) and action is not Action.QUARANTINE,
-        recipients=_recipients(decisive, asked, policy, scanners) if action.delivers else None,
-        copies=_copies(reports, policy) if action.delivers else (),
+        recipients=recipients if action.delivers else None,
+        copies=copies if action.delivers else (),
         marking=tuple(one.report for one in asked if one.report and one.response.action in _MARKING),
         decisive=decisive.report,
         reports=tuple(reports),
@@ -98,12 +107,26 @@ def response_to(report: Report, policy: Policy, settings: ScannerSettings) -> Re
 
 def _asked_by(report: Report, policy: Policy, settings: ScannerSettings) -> _Asked:
     if report.finding is not Finding.HIT:
-        return _Asked(report, report.response or ACCEPT)
-    overruling = dict(policy.settings.hits).get(report.scanner)
-    if overruling is not None:
-        return _Asked(report, overruling, is_overruled=True)
+        return _asked(report, report.response or ACCEPT, settings.redirect_to)
+    for name, overruling in policy.settings.hits:
+        if name == report.scanner:  # and whatever the scanner itself asks for, recipients too, is passed over
+            where = policy.settings.redirect_to or settings.redirect_to
+            return _Asked(report, overruling, _redirected(overruling, where))
     on_hit: Response = getattr(settings, "on_hit", ACCEPT)  # rules and rspamd always ask by themselves
-    return _Asked(report, report.response or on_hit)
+    return _asked(report, report.response or on_hit, settings.redirect_to)
+
+
+def _asked(report: Report, response: Response, redirect_to: str) -> _Asked:
+    """What a report asks for; its own recipients before those in its scanner's settings."""
+    own = report.changes.recipients
+    return _Asked(report, response, _redirected(response, redirect_to) if own is None else own)
+
+
+def _redirected(response: Response, address: str) -> tuple[bytes, ...] | None:
+    """Who gets the message by this response and this setting: nobody, where it says none."""
+    if response.action is not Action.REDIRECT:
+        return None
+    return (address.encode("ascii"),) if address else ()
 
 
 def _words(
@@ -119,28 +142,21 @@ def _words(
         candidates = [replies.SCANNER_UNAVAILABLE]
     else:
         template = scanners[report.scanner].reply
-        score = "" if report.score is None else f"{report.score:g}"
-        own = template.render(detail=report.detail, scanner=report.scanner, score=score, id=session_id)
-        candidates = [report.reply, own] if report.reply else [own]
+        own = template.render(
+            detail=report.detail, scanner=report.scanner, score=report.score_text, id=session_id
+        )
+        said = report.reply
+        candidates = [relayable(said), own] if said and said.lines else [own]
     digit, otherwise = _CLASSES[action]
     return next((reply for reply in candidates if reply.code // 100 == digit), otherwise)
 
 
-def _recipients(
-    decisive: _Asked, asked: Sequence[_Asked], policy: Policy, scanners: Mapping[str, ScannerSettings]
-) -> tuple[bytes, ...] | None:
+def _recipients(decisive: _Asked, asked: Iterable[_Asked]) -> tuple[bytes, ...] | None:
     """Who gets the message instead of those whom it is for; None leaves it to them."""
-    wanted = [
-        one.report.changes.recipients
-        for one in asked
-        if one.report and not one.is_overruled and one.report.changes.recipients is not None
-    ]
-    if wanted:
-        return wanted[-1]
-    if decisive.response.action is not Action.REDIRECT:
-        return None
-    where = scanners[decisive.report.scanner] if decisive.report else policy.settings
-    return (where.redirect_to.encode("ascii"),) if where.redirect_to else None
+    if decisive.response.action is Action.REDIRECT:
+        return decisive.recipients
+    wanted = [one.recipients for one in asked if one.recipients is not None]
+    return wanted[-1] if wanted else None
 
 
 def _copies(reports: Iterable[Report], policy: Policy) -> tuple[bytes, ...]:

@@ -58,10 +58,10 @@ class Policies:
             for policy, clients in self._policies
             if _is_meant(policy.settings, clients, envelope, size)
         ]
-        groups: dict[str, tuple[Policy, list[Rcpt]]] = {}
+        groups: dict[int, tuple[Policy, list[Rcpt]]] = {}  # by identity: a site may call one "default", too
         for rcpt in envelope.recipients:
             policy = self._first(candidates, rcpt)
-            groups.setdefault(policy.name, (policy, []))[1].append(rcpt)
+            groups.setdefault(id(policy), (policy, []))[1].append(rcpt)
         return [Group(policy, tuple(recipients)) for policy, recipients in groups.values()]
 
     def _first(self, candidates: Sequence[Policy], rcpt: Rcpt) -> Policy:

@@ -20,7 +20,7 @@ class Finding(StrEnum):
     CLEAN = "clean"  # looked at, and nothing to say against it
     HIT = "hit"  # something
     ERROR = "error"  # it failed: nothing is known
-    UNSCANNED = "unscanned"  # it was not asked: too large for it, or left alone after failures
+    UNSCANNED = "unscanned"  # it was not asked: too large for it, no time, or left alone after failures
 
 
 Body = Callable[[], Iterator[bytes]]
@@ -65,6 +65,11 @@ class Report:
     changes: Changes = NO_CHANGES
     scanner: str = ""
     seconds: float = 0.0
+
+    @property
+    def score_text(self) -> str:
+        """The score as people write it, empty without one."""
+        return "" if self.score is None else f"{self.score:g}"
 
 
 CLEAN = Report(Finding.CLEAN)

@@ -2,11 +2,13 @@
 
 All of them together end by one deadline, each by its own timeout within that. A scanner that fails, that the
 message is too large for, or that is left alone because it failed too often, still gives a report: an error,
-or unscanned, with a deferral in it where the site wants one. Nothing is raised from here.
+or unscanned, with a deferral in it where the site wants one. Nothing is raised from here, whatever the code
+of a library or a site does, down to sys.exit(); only the operator's own Ctrl-C passes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from traceback import format_exception_only
 
 from bqfilter.config.actions import DEFER, Response
 from bqfilter.config.content import ScannerSettings
@@ -70,8 +72,10 @@ class Runner:
         for name, seat in self._seats.items():
             try:
                 seat.scanner.after_fork_in_worker()
-            except ScannerFailure as failure:
-                self._log.error("scanner is not ready", scanner=name, cause=failure.cause)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as failure:
+                self._log.error("scanner is not ready", scanner=name, cause=_words(failure))
 
     def examine(
         self, case: Examination, names: Sequence[str], is_enough: Callable[[Report], bool], log: Log
@@ -92,7 +96,8 @@ class Runner:
     def _ask(self, name: str, case: Examination, log: Log) -> Report:
         seat, began = self._seats[name], self._clock()
         self._announce(seat.place.number)
-        report = self._unasked(seat, case) or self._asked(seat, case)
+        deadline = case.limit.within(seat.scanner.settings.timeout)
+        report = self._unasked(seat, case, deadline) or self._asked(seat, case, deadline, log)
         seconds = self._clock() - began
         was_asked = report.finding is not Finding.UNSCANNED
         seat.place.note(report.finding, seconds if was_asked else None)
@@ -100,8 +105,11 @@ class Runner:
             log.warning("not scanned", scanner=name, finding=report.finding, cause=report.detail)
         return replace(report, scanner=name, seconds=seconds)
 
-    def _unasked(self, seat: _Seat, case: Examination) -> Report | None:
-        """The report of a scanner that is not asked, None for one that is."""
+    def _unasked(self, seat: _Seat, case: Examination, deadline: Deadline) -> Report | None:
+        """The report of a scanner that is not asked, None for one that is.
+
+        The breaker comes last: its yes may be the one attempt that is made in a while.
+        """
         settings = seat.scanner.settings
         try:
             if settings.size_limit and case.message.size > settings.size_limit:
@@ -110,44 +118,54 @@ class Runner:
                 )
         except OSError as error:
             return _failure(settings, f"spool: {error}")
+        if deadline.has_passed:
+            return Report(Finding.UNSCANNED, "no time left for it", response=_deferral(settings.on_error))
         if not seat.breaker.allows():
             return Report(
                 Finding.UNSCANNED, "scanner failed too often", response=_deferral(settings.on_error)
             )
         return None
 
-    def _asked(self, seat: _Seat, case: Examination) -> Report:
-        settings = seat.scanner.settings
-        deadline = case.limit.within(settings.timeout)
-        if deadline.has_passed:
-            return _failure(settings, "no time left for it")
+    def _asked(self, seat: _Seat, case: Examination, deadline: Deadline, log: Log) -> Report:
+        settings, given = seat.scanner.settings, deadline.remaining()
         try:
             report = seat.scanner.scan(case.message, case.envelope, deadline)
         except (ScannerFailure, ConversationLost, OSError) as failure:
-            return self._failed(seat, failure, deadline)
-        except Exception as mistake:  # of ours or of a library: a report all the same, and the pool lives on
-            self._log.error(
-                "scanner failure", scanner=settings.name, cause=f"{type(mistake).__name__}: {mistake}"
-            )
-            return _failure(settings, f"{type(mistake).__name__}")
+            return self._failed(seat, failure, deadline, given)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as mistake:  # of ours, of a library or a site: a report, and the pool lives on
+            log.error("scanner failure", scanner=settings.name, cause=_words(mistake))
+            return _failure(settings, type(mistake).__name__)
         seat.breaker.answered()
         return report
 
     def _failed(
-        self, seat: _Seat, failure: ScannerFailure | ConversationLost | OSError, deadline: Deadline
+        self,
+        seat: _Seat,
+        failure: ScannerFailure | ConversationLost | OSError,
+        deadline: Deadline,
+        given: float,
     ) -> Report:
-        cause = str(failure)
+        cause = str(failure) or type(failure).__name__
         if isinstance(failure, PeerTimeout) or deadline.has_passed:
-            cause = f"{cause} within {seat.scanner.settings.timeout:g} s"
+            cause = f"{cause} within {given:.3g} s"  # its timeout, or what was left of the budget
         if not isinstance(failure, OSError):
             (seat.breaker.failed if is_its_fault(failure) else seat.breaker.answered)()
         return _failure(seat.scanner.settings, cause)
 
 
+def _words(mistake: BaseException) -> str:
+    """Name and text of any exception, one whose text cannot be had included."""
+    return format_exception_only(mistake)[-1].strip()
+
+
 def _seat(scanner: Scanner, places: Mapping[str, Place], slots: int, clock: Clock) -> _Seat:
     settings = scanner.settings
     place = places.get(settings.name) or Place.unseen()
-    breaker = Breaker(place, settings.failures, settings.retry, clock, min(slots, place.slot_count))
+    # After a reload with fewer workers ours may be a slot behind those of the pool.
+    slots = min(max(slots, place.index + 1), place.slot_count)
+    breaker = Breaker(place, settings.failures, settings.retry, clock, slots, settings.timeout)
     return _Seat(scanner, place, breaker)
 
 

@@ -60,6 +60,11 @@ def _parse(text: str) -> Settings:
             id="policy redirects where",
         ),
         pytest.param(
+            _CLAMD + '[[policy]]\nname = "a"\nhits = { clamd = "redirect" }',
+            'policy[1].hits: "redirect" needs `redirect_to`, here or in "clamd"',
+            id="policy redirects what a scanner finds, where",
+        ),
+        pytest.param(
             '[[command]]\nargv = ["check"]',
             "command[1].argv: the program is named by its absolute path",
             id="a path",

@@ -85,7 +85,11 @@ def test_what_means_nothing_is_refused(kind: Kind, value: object) -> None:
         ("user@example.com", b"User@Example.COM", True),
         ("user@example.com", b"other@example.com", False),
         ("user@", b"user@anywhere.example", True),
-        ("user@", b"user", False),
+        ("user@", b"user", True),  # Postfix appends $myorigin
+        ("@user", b"user", False),
+        ("user@", b'"us\\er"@example.com', True),
+        ("@example.com", b"user@example.com.", True),
+        ('"user"@', b"user@example.com", True),
         ("@example.com", b"any@example.com", True),
         ("@example.com", b"any@sub.example.com", False),
         ("@.example.com", b"any@sub.example.com", True),

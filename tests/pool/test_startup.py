@@ -19,7 +19,6 @@ from bqfilter.pool.startup import (
     Identity,
     bound_address,
     find_identity,
-    make_quarantine_directory,
     make_runtime_directory,
     open_listeners,
     refuse_loop,
@@ -92,25 +91,6 @@ class TestRuntimeDirectory:
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="Not a directory"):
             make_runtime_directory(str(tmp_path / "file" / "run"), None)
-
-
-class TestTheQuarantineDirectory:
-    def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
-        make_quarantine_directory(str(tmp_path / "spool" / "quarantine"), None)
-        assert stat.S_IMODE((tmp_path / "spool" / "quarantine").stat().st_mode) == 0o700
-
-    @needs_root
-    def test_it_belongs_to_the_user_and_what_is_above_does_not(self, tmp_path: Path) -> None:
-        make_quarantine_directory(str(tmp_path / "a" / "q"), Identity("nobody", 65534, 65534))
-        assert (tmp_path / "a" / "q").stat().st_uid == 65534
-        assert (tmp_path / "a").stat().st_uid == 0
-
-    @needs_root
-    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
-        (tmp_path / "other").mkdir()
-        (tmp_path / "q").symlink_to(tmp_path / "other")
-        make_quarantine_directory(str(tmp_path / "q"), Identity("nobody", 65534, 65534))
-        assert (tmp_path / "other").stat().st_uid == 0
 
 
 class TestUpstreamAddresses:
