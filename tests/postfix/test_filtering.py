@@ -1,12 +1,11 @@
 """The whole filter between two real Postfixes, with a real clamd, spamd and Rspamd: what becomes of messages.
 
 One bqfilterd serves all tests, and the domain of a recipient says under which policy it comes. Mail for the
-bare domain comes under none, so all scanners are asked and have their way.
+bare domain comes under one by which the three daemons are asked and have their way.
 """
 
 import base64
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -16,14 +15,14 @@ import pytest
 
 from tests.daemons.private_clamd import EICAR, private_clamd
 from tests.daemons.private_spamd import GTUBE, PATTERN, private_spamd
-from tests.doubles import dkim_signer
 from tests.doubles.programs import COMMAND, REPOSITORY, Bqfilterd, short_directory
 from tests.doubles.rspamd import running_rspamd
+from tests.doubles.signatures import signed, verifies
 
 from .conftest import Filters
 from .deliveries import arrives_once, arrives_with
-from .postfix_instance import MAILBOX_DOMAIN, NOBODY, MaillogView, PostfixInstance, fresh_address
-from .smtp_client import submit
+from .postfix_instance import MAILBOX_DOMAIN, MaillogView, PostfixInstance, fresh_address
+from .smtp_client import SmtpClient, submit
 
 pytestmark = pytest.mark.daemons
 
@@ -45,19 +44,27 @@ FORGED = (
 )
 OTHERS = b"Authentication-Results: other.example; spf=pass\r\nX-Other-Report: fine\r\n"
 
+NEW_BODY = "Grüße\r\n.\r\nThis is what is left.\r\n".encode()
+REPLACE_BODY = """\
+#!/bin/sh
+sed '/^$/q'
+printf 'Gr\\303\\274\\303\\237e\\n.\\nThis is what is left.\\n'
+exit 10
+"""
+
 
 @pytest.fixture(scope="module")
 def quarantine() -> Iterator[Path]:
-    """A directory that belongs to the workers' account."""
+    """A directory that is not there yet."""
     with short_directory("bqqu-") as directory:
-        kept = directory / "quarantine"
-        kept.mkdir(mode=0o700)
-        os.chown(kept, NOBODY, NOBODY)
-        yield kept
+        yield directory / "quarantine"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def bqfilterd(lasting_filters: Filters, quarantine: Path) -> Iterator[Bqfilterd]:
+    program = quarantine.parent / "replace-body"
+    program.write_text(REPLACE_BODY)
+    program.chmod(0o755)
     with private_clamd() as clamd, private_spamd() as spamd, running_rspamd() as rspamd:
         running = lasting_filters.start(
             after="after-verbose",
@@ -72,6 +79,7 @@ def bqfilterd(lasting_filters: Filters, quarantine: Path) -> Iterator[Bqfilterd]
                 }
             ],
             rspamd=[{"endpoint": str(rspamd.inet)}],
+            command=[{"name": "replace-body", "argv": [str(program)], "changes_message": True}],
             policy=[
                 policy("checked", scanners=["clamd", "spamd"]),
                 policy("tagged", scanners=["spamd"]),
@@ -81,6 +89,8 @@ def bqfilterd(lasting_filters: Filters, quarantine: Path) -> Iterator[Bqfilterd]
                 policy("moved", scanners=[], action="redirect", redirect_to=MOVED_TO),
                 policy("archived", scanners=[], copy_to=[ARCHIVE]),
                 policy("untouched", scanners=[]),
+                policy("replaced", scanners=["replace-body"]),
+                {"name": "all", "scanners": ["clamd", "spamd", "rspamd"]},
             ],
         )
         yield running
@@ -163,7 +173,7 @@ def test_spam_is_quarantined_shown_released_and_delivered_once(
     assert "released as " in operate(bqfilterd, "release", kept["id"])
     maillog.wait_for(rf"qmgr\[\d+\]: \w+: from=<{sender}>, .* nrcpt=1 ")
     arrives_once(postfix, recipient, SPAM)
-    operate(bqfilterd, "release", kept["id"])
+    assert " delivered already as " in operate(bqfilterd, "release", kept["id"])
     arrives_once(postfix, recipient, SPAM)
 
 
@@ -197,10 +207,10 @@ def test_a_signed_message_still_verifies_behind_the_filter(
     postfix: PostfixInstance, before: str, sender: str, body: bytes
 ) -> None:
     recipient = someone("tagged")
-    content = dkim_signer.signed(HEADER + b"\r\n" + body + b".. dots\r\n")
+    content = signed(HEADER + b"\r\n" + body + b".. dots\r\n")
     assert submit(postfix.at(before), sender, [recipient], content).startswith(b"250 2.0.0 ")
     (message,) = postfix.inbox.wait_for(recipient)
-    assert dkim_signer.verifies(message)
+    assert verifies(message)
     assert (b"\nX-Spam-Flag: YES" in message) is (PATTERN in body)
     assert b"\nSubject: hello\n" in message  # covered by the signature, so it has no prefix
 
@@ -260,6 +270,24 @@ def test_what_says_in_our_name_that_it_is_good_is_gone_and_what_others_say_stays
     sent = FORGED + OTHERS + content
     assert submit(postfix.at(before), sender, [recipient], sent).startswith(b"250 2.0.0 ")
     arrives_once(postfix, recipient, OTHERS + content)
+
+
+def test_a_body_that_was_replaced_arrives_under_a_mail_command_that_is_true_of_it(
+    postfix: PostfixInstance, maillog: MaillogView, before: str, sender: str
+) -> None:
+    recipient = someone("replaced")
+    with SmtpClient(postfix.at(before)) as client:
+        client.greet()
+        client.expect(b"250", b"MAIL FROM:<%s> SIZE=5000 BODY=7BIT" % sender.encode())
+        client.expect(b"250", b"RCPT TO:<%s>" % recipient.encode())
+        client.expect(b"354", b"DATA")
+        assert client.end(HEADER + b"\r\n" + b"old body\r\n" * 300).startswith(b"250 2.0.0 ")
+    arrives_once(postfix, recipient, HEADER + b"\r\n" + NEW_BODY)
+    told = maillog.wait_for(rf"after-verbose/smtpd\S+ < .*: MAIL FROM:<{sender}> (SIZE=(\d+) BODY=8BITMIME)$")
+    (queued,) = maillog.matches(rf"qmgr\[\d+\]: \w+: from=<{sender}>, size=(\d+), nrcpt=1 ")
+    sent = len(HEADER + b"\r\n" + NEW_BODY)
+    assert sent < int(told[2]) < 5000, told[1]
+    assert queued
 
 
 def copies_of(postfix: PostfixInstance, mailbox: str, content: bytes) -> list[bytes]:
