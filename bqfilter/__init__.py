@@ -7,11 +7,13 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     demo          an after-filter server that writes a Maildir, and messages to play through
     pool          processes: master, worker, signals
     session | saturation
-    transaction | release
+    transaction | release | trial
+    delivery      carries out what has been decided about a message
+    handover | parcels
     upstream | quarantine | scanning
     api           what a filter in Python sees, and the verdicts it can give
     mail | scoreboard | systemd | log
-    ledger | budget
+    ledger | budget | outcome
     config        settings
     net           sockets, addresses, deadlines; no SMTP
     smtp          the protocol; no sockets, no clock

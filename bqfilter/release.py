@@ -169,7 +169,8 @@ class _Attempt:
         self._missing = missing
         self._by = by
         self._was = claim.name.state
-        self._is_vague = self._was is State.PENDING or (self._was is State.UNKNOWN and not claim.events())
+        is_untold = self._was is State.UNKNOWN and not standing(claim.events())  # of whom the doubt is
+        self._is_vague = self._was is State.PENDING or is_untold
         self._taken: tuple[bytes, ...] = ()
         self._is_handed_over = False  # so the file says
 

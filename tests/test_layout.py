@@ -29,6 +29,8 @@ TESTED_ELSEWHERE = {
     "handover.py": "test_transaction.py",
     "outcome.py": "test_delivery.py",
     "parcels.py": "test_delivery.py",
+    "scanning/report.py": "scanning/test_decision.py",
+    "scanning/scanner.py": "doubles/test_doubles.py",
     "pool/master.py": "pool/test_reload.py",
     "pool/worker.py": "pool/test_serving.py",
     "saturation/chain.py": "saturation/test_agreement.py",

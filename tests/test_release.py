@@ -15,6 +15,7 @@ from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
 from bqfilter.quarantine import Quarantine, Record, State
 from bqfilter.quarantine.claim import Claim
+from bqfilter.quarantine.history import Event, What
 from bqfilter.release import Order, Outcome, Releaser, Result
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
@@ -284,6 +285,20 @@ def test_a_safety_copy_is_in_doubt_until_somebody_says_otherwise(bench: Bench) -
     bench.server.tell(b"MAIL", b"450 4.1.8 no\r\n")
     assert bench.release(AGAIN).result is Result.FAILED
     assert bench.state is State.PENDING
+    assert bench.release(AGAIN).result is Result.RELEASED
+    assert bench.state is State.RELEASED
+
+
+def test_a_delivery_of_unknown_outcome_stays_in_doubt_when_a_release_fails(bench: Bench) -> None:
+    """As the delivery leaves it: the state says so, and an event why, for whomever it was meant."""
+    with bench.store.claim(bench.identifier) as claim:
+        claim.note(Event(what=What.FAILED, at="now", by="delivery", text="lost after the final dot"))
+        claim.turn(State.UNKNOWN)
+    assert bench.release().result is Result.IN_DOUBT
+    bench.server.tell(b"MAIL", b"450 4.1.8 no\r\n")
+    assert bench.release(AGAIN).result is Result.FAILED
+    assert bench.state is State.UNKNOWN
+    assert bench.release().result is Result.IN_DOUBT
     assert bench.release(AGAIN).result is Result.RELEASED
     assert bench.state is State.RELEASED
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def make_directory(directory: Path, uid: int, gid: int) -> None:
-    """Make it if need be and give it to the workers' account, -1 for our own. In the master. Raises OSError."""
+    """Make it if need be and give it to the workers' account, -1 for ours. In the master. Raises OSError."""
     directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
     os.chown(directory, uid, gid, follow_symlinks=False)

@@ -2,9 +2,13 @@
 
 For the main thread of a worker, which has no other; calls do not nest. A timer of the kernel (ITIMER_REAL)
 sends SIGALRM at the deadline, and the handler raises an exception out of whatever runs: Python code, a
-regular expression of `re` (which looks for signals while it searches), a system call that waits. It is raised
-again and again, so that code that swallows it is hit by the next one. The caller gets ScannerInterrupted,
-also where the code caught the exception and returned something in the end.
+regular expression of `re` (which looks for signals while it searches), a system call that waits. The caller
+gets ScannerInterrupted, also where the code caught the exception and returned something in the end.
+
+Code that swallows the exception is hit again, twenty times a second. An endless loop around `except
+BaseException` would swallow them all, because each comes while the same `try` is at work. So from the second
+time on another exception follows the first one: one line of source later, then two, then three, until it
+comes where nothing catches it.
 
 Nothing is ever raised outside the code: the handler looks at the stack and raises only where `_inside` is on
 it. So there is no flag that could be set a moment too late, and no exception that escapes behind the return.
@@ -14,9 +18,10 @@ itself. The master kills a worker that outlives every limit.
 """
 
 import signal
+import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bqfilter.errors import ScannerFailure, ScannerInterrupted
 from bqfilter.net.deadline import Deadline
@@ -24,6 +29,7 @@ from bqfilter.net.deadline import Deadline
 T = TypeVar("T")
 
 _INTERVAL = 0.05  # seconds between two exceptions, for code that swallows them
+_MOST_LINES = 50  # of source between an exception that was swallowed and the one that follows it
 _LONGEST = 24 * 3600.0  # the kernel's timer takes no infinity
 
 
@@ -37,7 +43,7 @@ def call(function: Callable[[], T], deadline: Deadline) -> T:
     if left <= 0:
         raise ScannerFailure("no time left")
     alarm = _Alarm()
-    before = signal.signal(signal.SIGALRM, alarm.ring)
+    before, tracer = signal.signal(signal.SIGALRM, alarm.ring), sys.gettrace()
     try:
         signal.setitimer(signal.ITIMER_REAL, min(left, _LONGEST), _INTERVAL)
         result = _inside(function)
@@ -48,6 +54,7 @@ def call(function: Callable[[], T], deadline: Deadline) -> T:
     finally:
         # In this order: a signal that is still pending finds our handler, which is outside and does nothing.
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.settrace(tracer)
         signal.signal(signal.SIGALRM, before)
     if alarm.has_rung:
         raise ScannerInterrupted("did not finish in time, and swallowed the interruption")
@@ -61,22 +68,61 @@ def _inside(function: Callable[[], T]) -> T:
 class _Alarm:
     """The handler of SIGALRM for one call."""
 
-    __slots__ = ("has_rung",)
+    __slots__ = ("_lines_left", "_times")
 
     def __init__(self) -> None:
-        self.has_rung = False
+        self._times = 0
+        self._lines_left = 0
+
+    @property
+    def has_rung(self) -> bool:
+        return self._times > 0
 
     def ring(self, _number: int, frame: FrameType | None) -> None:
         """Raise into the code that runs, if that is the code and not the handler of another signal."""
-        handlers = _handlers()
-        while frame is not None and frame.f_code not in handlers:
-            if frame.f_code is _inside.__code__:
-                self.has_rung = True
-                raise Overrun
-            frame = frame.f_back
+        frames = _frames_inside(frame)
+        if not frames:
+            return
+        self._times += 1
+        if self._times > 1:
+            self._lie_in_wait(frames)
+        raise Overrun
+
+    def _lie_in_wait(self, frames: list[FrameType]) -> None:
+        """For a line behind the one that swallows the exception, each time further behind."""
+        self._lines_left = (self._times - 2) % _MOST_LINES
+        for frame in frames:
+            frame.f_trace = self._trace
+        sys.settrace(self._trace)
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        """Called by the interpreter at each line; an exception from here puts an end to the tracing."""
+        if event != "line":
+            return self._trace
+        if not _frames_inside(frame):
+            return None
+        self._lines_left -= 1
+        if self._lines_left < 0:
+            raise Overrun
+        return self._trace
+
+
+def _frames_inside(frame: FrameType | None) -> list[FrameType]:
+    """The frames of the code, from this one up; none where this one is outside, or in a signal's handler.
+
+    A worker that is told to drain takes note of that undisturbed.
+    """
+    handlers = _handlers()
+    frames: list[FrameType] = []
+    while frame is not None and frame.f_code not in handlers:
+        if frame.f_code is _inside.__code__:
+            return [*frames, frame]
+        frames.append(frame)
+        frame = frame.f_back
+    return []
 
 
 def _handlers() -> set[CodeType | None]:
-    """The code of all signal handlers: a worker that is told to drain takes note of it undisturbed."""
+    """The code of all signal handlers."""
     found = (signal.getsignal(number) for number in signal.valid_signals())
     return {getattr(handler, "__code__", None) for handler in found}

@@ -1,8 +1,10 @@
 """Code that does not return is interrupted, and nothing is raised anywhere else."""
 
+import contextlib
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ def timer_and_handler_stay_as_they_were() -> Iterator[None]:
     yield
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert sys.gettrace() is None
 
 
 def endless() -> None:
@@ -56,6 +59,37 @@ def very_stubborn() -> str:
         endless()
     except BaseException:
         return "as if nothing had been"
+
+
+def swallowing_for_ever() -> None:
+    while True:
+        try:  # noqa: SIM105 - as it is written by those who do not know better
+            endless()
+        except BaseException:
+            pass
+
+
+def swallowing_in_layers() -> None:
+    while True:
+        try:
+            try:
+                try:
+                    endless()
+                except BaseException:
+                    time.sleep(0)
+                finally:
+                    time.sleep(0)
+            except BaseException:
+                time.sleep(0)
+                endless()
+        except BaseException:
+            continue
+
+
+def swallowing_in_a_sleep() -> None:
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(3600)
 
 
 def backtracking() -> None:
@@ -97,6 +131,9 @@ def generating() -> None:
         endless,
         stubborn,
         very_stubborn,
+        swallowing_for_ever,
+        swallowing_in_layers,
+        swallowing_in_a_sleep,
         backtracking,
         in_clean_up,
         disguised,
@@ -145,6 +182,21 @@ def test_a_handler_that_was_there_is_there_again() -> None:
         assert heard == [signal.SIGALRM]
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_code_that_swallows_for_ever_is_left_within_a_few_lines() -> None:
+    """And the tracer of a debugger, where there is one, is put back."""
+
+    def tracer(*_: object) -> None:
+        return None
+
+    sys.settrace(tracer)
+    try:
+        with pytest.raises(ScannerFailure):
+            interrupt.call(swallowing_for_ever, soon())
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(None)
 
 
 def test_an_alarm_outside_the_code_raises_nothing() -> None:
