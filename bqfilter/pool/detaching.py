@@ -25,7 +25,7 @@ START_TIMEOUT = 60.0  # seconds until a pool that is not ready counts as failed
 
 _GRACE = 15.0  # seconds more for the daemon to say so
 _UMASK = 0o022
-_MAX_TOLD_BYTES = 8192
+_MAX_TOLD_BYTES = 4096  # PIPE_BUF: written and read in one piece
 
 
 class StartReport:
@@ -89,6 +89,8 @@ def _become_daemon(serve: Callable[[StartReport], int], report: StartReport, fd:
             detach_process=True, working_directory="/", umask=_UMASK, files_preserve=[fd, *sockets],
             signal_map={},
         ).open()  # fmt: skip
+        for number in (0, 1, 2):  # which it leaves closed for whoever we become by exec(2)
+            os.set_inheritable(number, True)
         systemd.adopt_inheritance(front_pid)
         status = serve(report)
     except ConfigError as error:

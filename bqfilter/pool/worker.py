@@ -79,8 +79,9 @@ _WORDS = {
 class Assignment:
     """What the master gives a worker on its way.
 
-    `lifeline` is the reading end of a pipe that the master holds open while it lives: an idle worker wakes
-    up when it closes, a busy one sees that `master_pid` is no longer its parent. Through `reports` a worker
+    `lifeline` is the reading end of a pipe that the master holds open while it lives, and closes when it has
+    workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
+    whether `master_pid` is still its parent. Through `reports` a worker
     sends the number of its slot when it has done its share. `scanner_memory` is the scoreboard's region for
     scanners, of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
     the worker writes to the descriptor `slow_log` where in the program it stands.
@@ -122,6 +123,8 @@ class Worker:
         self._peer = ""
         self._activity = ""
         self._weighed_at = 0.0
+        self._lifeline = select.poll()
+        self._lifeline.register(assignment.lifeline, 0)  # its closing is told without being asked for
         self._upstream = Upstream(
             settings,
             assignment.upstream,
@@ -174,10 +177,10 @@ class Worker:
 
     def _has_master(self) -> bool:
         """Asked between two sessions: under load no worker waits, and none would see the lifeline."""
-        if os.getppid() == self._given.master_pid:
-            return True
-        self._log.warning("master is gone, leaving", slot=self._slot.index)
-        return False
+        if os.getppid() != self._given.master_pid:
+            self._log.warning("master is gone, leaving", slot=self._slot.index)
+            return False
+        return not self._lifeline.poll(0)  # closed by a master of a newer program, in the same process
 
     def _take_over_signals(self) -> socket.socket:
         """Handlers that only set flags, and a socket that wakes the epoll wait when one of them ran."""
