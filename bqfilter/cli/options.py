@@ -24,7 +24,7 @@ config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option
 
 @contextmanager
 def configuration_errors() -> Iterator[None]:
-    """What cannot be used is told on standard error; the exit status is the error's, mostly 78 (EX_CONFIG)."""
+    """What cannot be used is told on standard error; the exit status is the error's, 78 (EX_CONFIG) or 1."""
     try:
         yield
     except ConfigError as error:

@@ -9,6 +9,7 @@ rest. The client must be heard out to its end of data before it can be told anyt
 
 import contextlib
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -63,13 +64,12 @@ class Spool:
             self.close()
         if self.is_too_big or self.failure is not None:
             return
-        if self._file is None and self.wire_bytes <= self._memory:
-            self._parts.append(bytes(data))
-            return
         try:
-            self._write(data)
+            self._keep(data)
         except OSError as error:
             self._fail(error)
+        except MemoryError:
+            self._fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
 
     def head(self, limit: int) -> bytes:
         """The first bytes, at most `limit` of them; none where they cannot be read (see `failure`)."""
@@ -115,6 +115,12 @@ class Spool:
     def _fail(self, error: OSError) -> None:
         self.failure = error
         self.close()
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        if self._file is None and self.wire_bytes <= self._memory:
+            self._parts.append(bytes(data))
+        else:
+            self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._file is None:

@@ -34,6 +34,7 @@ from bqfilter.net.listeners import Listener
 from bqfilter.pool.audition import Audition
 from bqfilter.pool.detaching import START_TIMEOUT, StartReport
 from bqfilter.pool.exporter import Exporter
+from bqfilter.pool.limits import shortages
 from bqfilter.pool.pid_file import PidFile
 from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
@@ -109,6 +110,7 @@ class Master:
         rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
         self._assign_places()
+        self._note_shortages()
         self._make_quarantine()
         self._watch = Watch(self._scoreboard, settings, self._log)
         left = estate.metrics if estate else ()
@@ -365,6 +367,7 @@ class Master:
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname, self._scanners = hostname_of(settings), scanners
         self._assign_places()
+        self._note_shortages()
         self._make_quarantine()
         self._take_allow_lists()
         self._exporter.take(settings)
@@ -439,6 +442,13 @@ class Master:
             self._log.warning(
                 "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
             )
+
+    def _note_shortages(self) -> None:
+        for shortage in shortages(self._settings):
+            self._log.warning(
+                "limit is lower than what may be needed",
+                limit=shortage.limit, found=shortage.found, needed=shortage.needed, remedy=shortage.remedy,
+            )  # fmt: skip
 
     def _take_allow_lists(self) -> None:
         allowed = {listen.endpoint: AllowList(listen.networks) for listen in self._settings.listen}

@@ -85,7 +85,7 @@ class Estate:
         return [(wanted, socket.socket(fileno=fd)) for wanted, fd in self.listeners]
 
     def bequeath(self, invocation: Invocation) -> None:
-        """Become the program that lies there now. It does not return; after an OSError nothing has changed."""
+        """Become the program that lies there now. Where that raises OSError, nothing has changed."""
         here = os.open(".", os.O_PATH | os.O_CLOEXEC)
         environment = {**os.environ, _VARIABLE: json.dumps(dataclasses.asdict(self))}
         try:
