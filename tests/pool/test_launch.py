@@ -19,10 +19,9 @@ from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 # The interpreter may lie where only root can read it; so everything is loaded before root's rights go.
 AS_NOBODY = """
-import os, traceback
+import encodings.ascii, encodings.idna, encodings.latin_1, os, traceback
 from bqfilter.cli import main
 from bqfilter.pool import launch, pages
-"a".encode("idna")
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 """
 
