@@ -143,8 +143,9 @@ class PoolSettings(Table):
             Size(0, 1024 * GIB),
             "How much address space a worker may take beyond what it has when its filters are loaded. More "
             "is refused: a scanner that needs it counts as failed (`on_error`), and where it is not a "
-            "scanner the message is answered 451. Address space is more than memory in use, so be generous. "
-            "Programs of [[command]] inherit it unless they have a `memory_limit`. 0 sets no limit.",
+            "scanner the message is answered 451, by us or by Postfix whose connection is closed. Address "
+            "space is more than memory in use, so be generous. Programs of [[command]] inherit the limit "
+            "unless they have a `memory_limit`. 0 sets none.",
         ),
     )
     worker_cpu: float = field(

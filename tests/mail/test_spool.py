@@ -166,3 +166,20 @@ def test_a_file_that_lost_its_end_is_never_half_a_message(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="shorter than what was written"):
         list(spool.content())
     spool.close()
+
+
+def test_memory_that_ends_is_a_failure_and_what_was_kept_is_let_go(tmp_path: Path) -> None:
+    class Costly(bytes):
+        def __bytes__(self) -> bytes:
+            raise MemoryError
+
+    spool = Spool(str(tmp_path), 1000, 0)
+    spool.append(b"first")
+    spool.append(Costly(b"second"))
+    spool.append(b"third")
+
+    assert spool.failure is not None
+    assert spool.failure.errno == errno.ENOMEM
+    assert not spool.has_no_room
+    assert spool.wire() == b""
+    assert spool.wire_bytes == len(b"firstsecondthird")
