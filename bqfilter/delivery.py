@@ -11,7 +11,7 @@ happens in between nothing is lost, and what could not be delivered is there wit
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -63,7 +63,8 @@ class Delivery:
             for one in to_keep:
                 kept.append(self._keep(one, given))  # noqa: PERF401 - those before a failure have to be known
             for parcel in to_send[1:]:
-                kept.append(self._keep(parcel.judged, given, parcel))  # noqa: PERF401 - likewise
+                for one in parcel.judged:
+                    kept.append(self._keep(one, given, parcel))  # noqa: PERF401 - likewise
         except OSError as error:
             self._withdraw(kept)
             return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine: {error}")
@@ -72,7 +73,7 @@ class Delivery:
         if outcome.result is not Result.ACCEPTED:
             self._withdraw(kept)
             return outcome
-        self._post_further([one for one in kept if one.parcel], given)
+        self._post_further(to_send[1:], kept, given)
         self._confirm([one for one in kept if not one.parcel], plan, outcome)
         return _answer(plan, outcome, kept)
 
@@ -81,14 +82,15 @@ class Delivery:
         kept = self._quarantine.keep(_record(one, given), given.message.content(), State.PENDING)
         return _Kept(kept.id, one, parcel)
 
-    def _post_further(self, kept: list[_Kept], given: Consignment) -> None:
+    def _post_further(self, further: Sequence[Parcel], kept: Sequence[_Kept], given: Consignment) -> None:
         """The others. The client will be told 250; what cannot be delivered now stays in the quarantine."""
-        for one in kept:
-            assert one.parcel is not None  # noqa: S101
-            outcome = self._post(one.parcel, given, more=one is not kept[-1])
+        for parcel in further:
+            outcome = self._post(parcel, given, more=parcel is not further[-1])
+            copies = [one for one in kept if one.parcel is parcel]
             if outcome.result in (Result.ACCEPTED, Result.CLIENT_ABORT):
-                self._withdraw([one])  # a client that has left comes again, with this one too
-            else:
+                self._withdraw(copies)  # a client that has left comes again, with this one too
+                continue
+            for one in copies:
                 self._leave(one, outcome)
 
     def _post(self, parcel: Parcel, given: Consignment, *, more: bool) -> Outcome:

@@ -328,6 +328,23 @@ def test_a_later_copy_that_fails_is_kept_and_the_answer_stays(make: Make, reply:
     assert "kept_as=" in line
 
 
+def test_all_recipients_of_a_later_copy_that_fails_are_in_what_is_kept(make: Make) -> None:
+    accepted, tagged = ((("one", Response.parse(action)),) for action in ("accept", "tag"))
+    policies = policy("plain", "b@", hits=accepted), policy("second", "c@", hits=tagged)
+    bench = make(
+        scanner("one", hit(), subject_prefix="[!] "), policies=(*policies, policy("third", "d@", hits=tagged))
+    )
+    bench.server.tell(b".", b"250 queued as 4Q1\r\n", b"451 later\r\n")
+
+    assert bench.run(b"b@y", b"c@y", b"d@y").result is Result.ACCEPTED
+    assert len(bench.server.messages) == 2  # those of the second and third policy are alike
+    kept = [one.stored.record for one in bench.quarantine.entries() if one.stored]
+    assert [(one.policy, [rcpt.address for rcpt in one.recipients]) for one in kept] == [
+        ("second", [b"c@y"]),
+        ("third", [b"d@y"]),
+    ]
+
+
 def test_a_client_that_leaves_between_two_copies_gets_the_second_with_its_next_attempt(make: Make) -> None:
     bench = split(make)
     bench.run(b"b@y", b"c@y")
