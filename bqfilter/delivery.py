@@ -11,6 +11,7 @@ happens in between nothing is lost, and what could not be delivered is there wit
 """
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,14 +69,25 @@ class Delivery:
         except OSError as error:
             self._withdraw(kept)
             return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine: {error}")
-        # On the first one depends the answer.
-        outcome = self._post(to_send[0], given, more=len(to_send) > 1) if to_send else _UNSENT
+        outcome = self._decisive(to_send, given, kept)
         if outcome.result is not Result.ACCEPTED:
             self._withdraw(kept)
-            return outcome
-        self._post_further(to_send[1:], kept, given)
-        self._confirm([one for one in kept if not one.parcel], plan, outcome)
+            return outcome if plan.delivered else _own_trouble(outcome)
+        with self._no_way_back():
+            self._post_further(to_send[1:], kept, given)
+            self._confirm([one for one in kept if not one.parcel], plan, outcome)
         return _answer(plan, outcome, kept)
+
+    def _decisive(self, to_send: Sequence[Parcel], given: Consignment, kept: Sequence[_Kept]) -> Outcome:
+        """On the first transaction depends the answer; without one, on whether keeping took too long."""
+        if to_send:
+            return self._post(to_send[0], given, more=len(to_send) > 1)
+        return self._handover.attempt(self._unsent) if kept else _UNSENT
+
+    def _unsent(self) -> Outcome:
+        """A client that has given up meanwhile comes again: it must not have been kept once already."""
+        self._handover.go()
+        return _UNSENT
 
     def _keep(self, one: Judged, given: Consignment, parcel: Parcel | None = None) -> _Kept:
         """Make it safe, in a state that says that nobody has been told anything yet. Raises OSError."""
@@ -145,6 +157,18 @@ class Delivery:
                 self._quarantine.withdraw(one.id)
 
     @contextmanager
+    def _no_way_back(self) -> Iterator[None]:
+        """Behind the first delivery no mistake of ours may make a 451 of the answer: it would come twice."""
+        try:
+            yield
+        except Exception:
+            self._handover.abandon()
+            self._log.error(
+                "internal error, what is not delivered is in quarantine",
+                traceback=traceback.format_exc(limit=-8),
+            )
+
+    @contextmanager
     def _telling(self, one: _Kept) -> Iterator[None]:
         """What fails behind the answer: the message is safe but looks unfinished. Somebody has to know."""
         try:
@@ -155,6 +179,13 @@ class Delivery:
 
 # Nothing has to be sent, and what had to be kept is kept.
 _UNSENT = Outcome(Result.ACCEPTED, replies.OK)
+
+
+def _own_trouble(outcome: Outcome) -> Outcome:
+    """What the quarantine's mailbox does not take is no refusal of the client's message."""
+    if outcome.cause or outcome.result not in (Result.REJECTED, Result.TEMPFAILED):
+        return outcome
+    return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine mailbox: {outcome.reply}")
 
 
 def _answer(plan: Plan, outcome: Outcome, kept: list[_Kept]) -> Outcome:

@@ -72,6 +72,10 @@ class Handover:
             self._upstream.abandon()
             return _failed(failure)
 
+    def abandon(self) -> None:
+        """Leave the after-filter server without whatever is open."""
+        self._upstream.abandon()
+
     def capabilities(self) -> Capabilities:
         """What the after-filter server can do."""
         return self._upstream.capabilities(self.limit, self._ledger)

@@ -438,6 +438,59 @@ def test_a_mailbox_that_does_not_take_it_is_our_own_trouble(make: Make, reply: b
     assert bench.server.messages == []
 
 
+@pytest.mark.parametrize("reply", [b"552 mailbox full\r\n", b"452 later\r\n"])
+@pytest.mark.parametrize("response", ["quarantine", "reject+quarantine"])
+def test_a_mailbox_that_refuses_the_content_does_not_refuse_the_client(
+    make: Make, response: str, reply: bytes
+) -> None:
+    mailbox = ("quarantine.quarantine_to = 'quarantine@y'",)
+    bench = make(scanner("one", hit(response=response)), lines=mailbox)
+    bench.server.tell(b".", reply)
+
+    outcome = bench.run()
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.QUARANTINE_FAILED)
+    assert reply.strip().decode() in outcome.cause
+
+
+@pytest.mark.parametrize("response", ["quarantine", "reject+quarantine", "discard+quarantine"])
+def test_what_took_so_long_to_keep_that_the_client_left_is_not_kept(make: Make, response: str) -> None:
+    bench = make(scanner("one", hit(response=response)))
+    bench.left_at = 2  # there before it is kept, and gone behind that
+
+    assert bench.run().result is Result.CLIENT_ABORT
+    assert bench.kept == []
+
+
+def test_what_took_longer_to_keep_than_there_is_time_is_not_kept(
+    make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(scanner("one", hit(response="quarantine")))
+    monkeypatch.setattr(os, "fsync", lambda _fd: clock.advance(60))
+
+    outcome = bench.run()
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.OUT_OF_TIME)
+    assert bench.kept == []
+
+
+def test_a_mistake_of_ours_behind_the_first_copy_does_not_make_the_client_come_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = split(make)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Quarantine, "withdraw", broken)
+
+    outcome = bench.run(b"b@y", b"c@y")
+
+    assert (outcome.result, outcome.queue_id) == (Result.ACCEPTED, "4Q1")
+    assert bench.kept == [("pending", "tag", "default")]
+    assert any("ZeroDivisionError" in line for line in bench.sink.lines)
+
+
 @pytest.mark.parametrize(
     ("on_error", "result"), [("defer", Result.TEMPFAILED), ("pass", Result.ACCEPTED)], ids=["defer", "pass"]
 )
