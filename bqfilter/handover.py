@@ -85,6 +85,8 @@ class Handover:
         reply = self._upstream.hand_over(
             message, self.go, self.limit, self._last_moment, self._ledger, more=more
         )
+        if reply.code // 100 == 2:
+            self._ledger.hold()  # until the client has its answer a crash means that it comes again
         return _outcome_of(reply)
 
     def _open(self, client: Client, mail: bytes, recipients: Sequence[bytes]) -> None:

@@ -21,7 +21,7 @@ from bqfilter.config.content import PolicySettings
 from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ScannerFailure
-from bqfilter.ledger import Ledger
+from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
@@ -56,6 +56,7 @@ class Bench:
     quarantine: Quarantine
     left_at: int = 1000
     questions: list[float] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
 
     def client_has_left(self) -> bool:
         self.questions.append(self.clock())
@@ -115,10 +116,11 @@ def make(clock: FakeClock, tmp_path: Path) -> Iterator[Make]:
         upstream = Upstream(configured, [address], HOSTNAME, clock, server.connect, log)
         directory = tmp_path / "quarantine"
         given_means = means(configured, upstream, clock, log, scanners, directory)
-        ledger = Ledger(clock, lambda *_: None)
+        stages: list[Stage] = []
+        ledger = Ledger(clock, lambda stage, *_: stages.append(stage))
         budget = Budget(configured.budget, clock, clock())
         transaction = Transaction(given_means, Client(), budget, ledger, log, "5E55")
-        made.append(Bench(server, transaction, clock, sink, Quarantine(directory)))
+        made.append(Bench(server, transaction, clock, sink, Quarantine(directory), stages=stages))
         return made[-1]
 
     yield one
@@ -292,6 +294,15 @@ def test_copies_that_differ_go_out_in_transactions_of_their_own(make: Make) -> N
     assert bench.sent_to(2) == [b"RCPT TO:<c@y> NOTIFY=FAILURE"]
     assert len(bench.server.connections) == 1
     assert bench.kept == []
+
+
+def test_a_worker_that_ends_between_two_copies_is_seen_to_end_during_a_hand_over(make: Make) -> None:
+    bench = split(make)
+
+    bench.run(b"b@y", b"c@y")
+
+    assert len(bench.server.messages) == 2
+    assert bench.stages[bench.stages.index(Stage.HANDOVER) :] == [Stage.HANDOVER]
 
 
 @pytest.mark.parametrize(
