@@ -7,9 +7,11 @@ boundaries and all names are given, the most likely first. A reading that no pro
 that is missing is a hole.
 
 Nothing is refused, and each byte is looked at a fixed number of times, so the size of a header bounds what it
-costs.
+costs. What cannot be a header that somebody wrote, one with thousands of parameters, is not read to its end
+(`is_cut`): every boundary in it would be looked for in every line of the message.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ _QUOTED_AWARE = re.compile(
 )
 # The same for readers that look for semicolons alone; a parameter may also follow without one.
 _QUOTE_BLIND = re.compile(rb"""([^\s;="]++)(?:\s*+=\s*+((?:[^;\s]|\s(?![^\s;="]{1,64}+\s*+=))*+))?+""")
+_MAX_PARAMETERS = 1000  # of all fields of one name; a name in sections of 60 bytes each has five
 _SECTION = re.compile(rb"([^*]++)(?:\*(\d{1,18}+))?+(\*?)")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -83,6 +86,7 @@ class Media:
     boundaries: tuple[Boundary, ...] = ()
     names: tuple[str, ...] = ()
     disposition: str = ""
+    is_cut: bool = False  # there is more than what is read here
 
     @property
     def is_multipart(self) -> bool:
@@ -111,22 +115,44 @@ def media_of_readings(headers: Iterable[Header], default: str = TEXT) -> Media:
 
 
 def _media(headers: list[Header], default: str) -> Media:
-    types = _values(headers, b"Content-Type")
+    types, has_more_types = _cut(_values(headers, b"Content-Type"))
     parameters = [one for value in types for one in _parameters(value, _QUOTED_AWARE)]
     charsets = [_text(_plain(value)) for name, value in parameters if name == b"charset"]
-    dispositions = _values(headers, b"Content-Disposition")
+    dispositions, has_more_dispositions = _cut(_values(headers, b"Content-Disposition"))
+    encodings, has_more_encodings = _cut(_values(headers, b"Content-Transfer-Encoding"))
     return Media(
         _unique(_type(value) for value in types) or (default,),
-        _unique(_encoding(value) for value in _values(headers, b"Content-Transfer-Encoding")) or ("7bit",),
+        _unique(_encoding(value) for value in encodings) or ("7bit",),
         next((one.lower() for one in charsets if _CHARSET.fullmatch(one)), ""),
         _boundaries(value for name, value in parameters if name == b"boundary"),
         _unique(name for value in [*dispositions, *types] for name in _names(value)),
         next((_text(match[0]).lower() for value in dispositions if (match := _ENCODING.search(value))), ""),
+        has_more_types or has_more_dispositions or has_more_encodings,
     )
 
 
 def _values(headers: list[Header], name: bytes) -> list[bytes]:
     return [field.value for header in headers for field in header.all(name)]
+
+
+def _cut(values: list[bytes]) -> tuple[list[bytes], bool]:
+    """The values up to the limit on parameters, and whether there is more of them."""
+    kept: list[bytes] = []
+    room = _MAX_PARAMETERS
+    for value in values:
+        room -= 1
+        count = value.count(b"=") + value.count(b";")
+        if count > room or room < 0:
+            return [*kept, _beginning(value, max(room, 0))], True
+        room -= count
+        kept.append(value)
+    return kept, False
+
+
+def _beginning(value: bytes, count: int) -> bytes:
+    """What stands in front of parameter number `count`, more or less."""
+    matches = itertools.islice(re.finditer(b"[=;]", value), count, count + 1)
+    return next((value[: match.start()] for match in matches), value)
 
 
 def _unique(found: Iterable[str]) -> tuple[str, ...]:

@@ -193,6 +193,7 @@ class _Walk:
     def _begin(self, header: Header, default: str, block: bytes) -> Iterator[Event]:
         depth = len(self._open)
         media = self._media(header, default, block)
+        yield from self._warning(media)
         yield PartBegin(depth, header, media)
         self._part_count += 1
         self._header_bytes += len(header.raw) if depth else 0  # the message's own has its own limit
@@ -236,6 +237,11 @@ class _Walk:
             return media_of(header, default)
         lines = re.sub(rb"\r?\n|\r", b"\r\n", quopri.decodestring(block))
         return media_of_readings([header, Header(_fields_of(lines))], default)
+
+    def _warning(self, media: Media) -> Iterator[Event]:
+        """Says that a header says more than what is read of it."""
+        if media.is_cut:
+            yield from self._excess(Limit.HEADER)
 
     def _excess(self, what: Limit) -> Iterator[Event]:
         if what not in self._passed:
@@ -295,7 +301,9 @@ class _Walk:
         depth = len(self._open)
         header = Header(block[:at])
         self._part_count += 1
-        yield PartBegin(depth, header, self._media(header, default, header.raw))
+        media = self._media(header, default, header.raw)
+        yield from self._warning(media)
+        yield PartBegin(depth, header, media)
         yield PartData(block[at:])
         yield PartEnd(depth)
 
@@ -382,7 +390,9 @@ class _Walk:
         depth = len(self._open)
         self._part_count += 1
         self._header_bytes += len(fields)
-        yield PartBegin(depth, Header(fields), self._media(Header(fields), TEXT, fields))
+        media = self._media(Header(fields), TEXT, fields)
+        yield from self._warning(media)
+        yield PartBegin(depth, Header(fields), media)
         yield PartEnd(depth)
 
 

@@ -1,5 +1,6 @@
 """What a header says about its part, in every way in which it can be read."""
 
+from collections.abc import Callable
 from email.message import EmailMessage
 
 import pytest
@@ -177,3 +178,38 @@ def test_a_name_is_no_longer_than_the_header_lets_it_be(number: int) -> None:
     header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
 
     assert max(map(len, media_of(Header(header)).names)) <= len(header)
+
+
+@pytest.mark.parametrize("name", [b"Content-Type", b"Content-Disposition", b"Content-Transfer-Encoding"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda n: [b"%b: multipart/mixed" % n + b";\r\n boundary=x%d" * 3000], id="parameters"),
+        pytest.param(lambda n: [b"%b: multipart/mixed; boundary=x" % n] * 3000, id="fields"),
+        pytest.param(lambda n: [b"%b: x" % n + b";" * 3000], id="semicolons"),
+    ],
+)
+def test_a_header_with_thousands_of_parameters_is_not_read_to_its_end(
+    name: bytes, make: Callable[[bytes], list[bytes]]
+) -> None:
+    found = media(*make(name))
+
+    assert found.is_cut
+    assert len(found.boundaries) <= 1000
+    assert len(found.names) <= 1000
+
+
+def test_what_stands_in_front_of_the_limit_is_read() -> None:
+    found = media(b"Content-Type: multipart/mixed; boundary=one; name=a.exe" + b";x=y" * 3000)
+
+    assert found.is_cut
+    assert found.boundaries == (Boundary(b"one"),)
+    assert "a.exe" in found.names
+
+
+def test_the_longest_name_that_somebody_would_write_is_read_whole() -> None:
+    sections = b"".join(b";\r\n filename*%d*=%b" % (at, b"%C3%A4" * 10) for at in range(26))
+    found = media(b"Content-Disposition: attachment" + sections)
+
+    assert not found.is_cut
+    assert "\u00e4" * 260 in found.names
