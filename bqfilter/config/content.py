@@ -701,7 +701,7 @@ class HeaderSettings(Table):
         metadata=about(
             Size(16 * KIB, 64 * MIB),
             "A message with a larger header is refused with 552 where it has to be looked at. Legitimate "
-            "ones have a hundredth of the default; a worker may need three times as much memory while it "
+            "ones have a hundredth of the default; a worker may need ten times as much memory while it "
             "reads one.",
         ),
     )
