@@ -28,19 +28,32 @@ def rehearse(scanners: Sequence[Scanner], identity: Identity | None) -> None:
     tried = [scanner for scanner in scanners if scanner.settings.kind in _OF_THE_SITE]
     if not tried:
         return
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _perform(tried, identity, writer)
-    os.close(writer)
     try:
-        told = _listen(reader)
+        told = _rehearsed(tried, identity)
+    except OSError as error:  # no process or descriptor to be had: no reason for the master to end
+        raise ConfigError(f"filters cannot be loaded for trial: {error.strerror}") from error
+    if told:
+        raise ConfigError(told)
+
+
+def _rehearsed(scanners: Sequence[Scanner], identity: Identity | None) -> str:
+    """What went wrong, empty where nothing did. Raises OSError."""
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _perform(scanners, identity, writer)
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    try:
+        return _listen(reader)
     finally:
         os.close(reader)
         os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid is its own
         os.waitpid(pid, 0)
-    if told:
-        raise ConfigError(told)
 
 
 def _perform(scanners: Sequence[Scanner], identity: Identity | None, writer: int) -> None:

@@ -1,5 +1,6 @@
 """Filters of the site's own are tried in a child: what is wrong is told, and what they do stays there."""
 
+import errno
 import os
 import sys
 import time
@@ -95,3 +96,15 @@ def test_no_child_is_left_behind() -> None:
 
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_fork_that_fails_is_a_configuration_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    before = sorted(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fork", refuse)
+
+    with pytest.raises(ConfigError, match="Resource temporarily unavailable"):
+        rehearse([Filter(fail)], None)
+    assert sorted(os.listdir("/proc/self/fd")) == before
