@@ -4,6 +4,7 @@ Each case is a whole transaction: real judge, real quarantine on a real disk, an
 what to say.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from bqfilter.smtp.commands import parse_command
 from bqfilter.transaction import Transaction
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.faults import Gone, failing
 from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
 from tests.doubles.scanners import FakeScanner, hit, scanner, with_scanners
@@ -56,7 +58,7 @@ class Bench:
     quarantine: Quarantine
     left_at: int = 1000
     questions: list[float] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[tuple[Stage, float]] = field(default_factory=list)  # with the instant by which each ends
 
     def client_has_left(self) -> bool:
         self.questions.append(self.clock())
@@ -88,6 +90,11 @@ class Bench:
             if one.stored
         ]
 
+    @property
+    def identifiers(self) -> dict[str, State]:
+        """What is in the quarantine, drafts included."""
+        return {one.id: one.state for one in self.quarantine.names()}
+
     def sent_to(self, number: int) -> list[bytes]:
         """The RCPT lines of one of the transactions."""
         groups: list[list[bytes]] = []
@@ -116,8 +123,8 @@ def make(clock: FakeClock, tmp_path: Path) -> Iterator[Make]:
         upstream = Upstream(configured, [address], HOSTNAME, clock, server.connect, log)
         directory = tmp_path / "quarantine"
         given_means = means(configured, upstream, clock, log, scanners, directory)
-        stages: list[Stage] = []
-        ledger = Ledger(clock, lambda stage, *_: stages.append(stage))
+        stages: list[tuple[Stage, float]] = []
+        ledger = Ledger(clock, lambda stage, _now, until: stages.append((stage, until)))
         budget = Budget(configured.budget, clock, clock())
         transaction = Transaction(given_means, Client(), budget, ledger, log, "5E55")
         made.append(Bench(server, transaction, clock, sink, Quarantine(directory), stages=stages))
@@ -302,7 +309,8 @@ def test_a_worker_that_ends_between_two_copies_is_seen_to_end_during_a_hand_over
     bench.run(b"b@y", b"c@y")
 
     assert len(bench.server.messages) == 2
-    assert bench.stages[bench.stages.index(Stage.HANDOVER) :] == [Stage.HANDOVER]
+    stages = [stage for stage, _ in bench.stages]
+    assert stages[stages.index(Stage.HANDOVER) :] == [Stage.HANDOVER]
 
 
 @pytest.mark.parametrize(
@@ -473,6 +481,16 @@ def test_what_took_so_long_to_keep_that_the_client_left_is_not_kept(make: Make, 
     assert bench.kept == []
 
 
+def test_a_worker_may_keep_a_message_as_long_as_it_may_hand_one_over(make: Make) -> None:
+    bench = make(scanner("one", hit(response="quarantine")))
+    began = bench.clock()
+
+    bench.run()
+
+    untils = [until - began for stage, until in bench.stages if stage is Stage.FILTER]
+    assert untils == pytest.approx([0.9 * 85, 85])  # while it is scanned, and from then on
+
+
 def test_what_took_longer_to_keep_than_there_is_time_is_not_kept(
     make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,3 +610,32 @@ def test_no_message_is_lost_and_no_client_told_a_lie(
             reply for _, reply in bench.server.takers
         ]
     assert all(state in ("held", "unknown") for state, _, _ in kept)
+
+
+@pytest.mark.parametrize("response", ["quarantine", "tag+quarantine", "reject+quarantine"])
+@pytest.mark.parametrize("reply", [b"250 queued as 4Q1\r\n", b"451 later\r\n"], ids=["taken", "deferred"])
+def test_wherever_a_worker_ends_nothing_can_be_released_that_its_client_was_not_told_of(
+    make: Make, response: str, reply: bytes
+) -> None:
+    """What is left is what nobody delivers without being asked twice, or what was all but answered."""
+    for at in range(1, 200):
+        accepted = (("one", Response.parse("accept")),)
+        tagging = scanner("one", hit(response=response), subject_prefix="[!] ")
+        bench = make(
+            tagging, policies=(policy("plain", "b@", hits=accepted),), lines=("headers.report = ''",)
+        )
+        bench.server.tell(b".", reply, reply)
+        before = set(bench.identifiers)
+        with contextlib.suppress(Gone), failing(at) as faults:
+            bench.run(b"b@y", b"c@y")
+        left = {
+            identifier: state for identifier, state in bench.identifiers.items() if identifier not in before
+        }
+        was_taken = any(answer.startswith(b"2") for _, answer in bench.server.takers)
+        if not was_taken and bench.server.takers:
+            assert set(left.values()) <= {State.NEW, State.PENDING}
+        if not bench.server.takers and response == "tag+quarantine":
+            assert set(left.values()) <= {State.NEW, State.PENDING}
+        if not faults.is_over:
+            return
+    raise AssertionError("it does not end")

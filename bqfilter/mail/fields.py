@@ -152,15 +152,16 @@ def touched(edits: Sequence[Edit]) -> set[int]:
 def make_field(name: str | bytes, value: str | bytes) -> bytes:
     """A whole field that holds `value`, with its line end. Raises ValueError for a name that cannot be one.
 
-    Text beyond ASCII becomes encoded words (RFC 2047); what is no character, half of a surrogate pair, becomes
-    U+FFFD. A line end within the value stays a fold where a blank
-    follows it and becomes one where none does, so that no value can end its field; other control characters
-    go. A line that is longer than RFC 5322 allows is cut, wherever that falls.
+    Text beyond ASCII becomes encoded words (RFC 2047), with U+FFFD for what is no character. A line end within
+    the value stays a fold where a blank follows it and becomes one where none does, so that no value can end
+    its field; other control characters go. A line that is longer than RFC 5322 allows is cut, wherever that
+    falls.
     """
     name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} cannot be the name of a header field")
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else _SURROGATE.sub("\ufffd", value)
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    text = _SURROGATE.sub("\ufffd", text)
     text = _CONTROL.sub("", _LINE_END.sub(lambda fold: "\n" + (fold[1] or " "), text.strip()))
     lines = [part for line in text.split("\n") for part in _folded(line, len(name) + 2)]
     lines = [line for line in lines if line.strip(b" \t")] or [b""]

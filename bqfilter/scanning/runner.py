@@ -22,7 +22,6 @@ from bqfilter.scanning.breaker import Breaker, is_its_fault
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.scanner import Scanner
 
-
 _FAIR_SHARE = 0.5  # of its time, below which a scanner that is too slow says nothing about itself
 
 

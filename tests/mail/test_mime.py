@@ -302,7 +302,9 @@ def test_a_message_header_that_is_too_large_is_an_excess() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"Content-Type: multipart/mixed" + b"; boundary=x" * 3000 + b"\r\n\r\nx\r\n", id="message"),
+        pytest.param(
+            b"Content-Type: multipart/mixed" + b"; boundary=x" * 3000 + b"\r\n\r\nx\r\n", id="message"
+        ),
         pytest.param(
             b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: a/b" + b"; name=x" * 3000
             + b"\r\n\r\nx\r\n",

@@ -102,9 +102,9 @@ def test_a_fork_that_fails_is_a_configuration_that_cannot_be_tried(monkeypatch: 
     def refuse() -> int:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = sorted(Path("/proc/self/fd").iterdir())
     monkeypatch.setattr(os, "fork", refuse)
 
     with pytest.raises(ConfigError, match="Resource temporarily unavailable"):
         rehearse([Filter(fail)], None)
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
