@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -29,6 +30,7 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.quarantine import Quarantine, State
+from bqfilter.quarantine.store import Kept
 from bqfilter.scanning.report import CLEAN, Changes, Report
 from bqfilter.smtp import replies
 from bqfilter.smtp.commands import parse_command
@@ -410,6 +412,22 @@ def test_a_quarantine_that_cannot_keep_is_told_and_nothing_is_delivered(
     assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.QUARANTINE_FAILED)
     assert "No space left" in outcome.cause
     assert bench.server.messages == []
+    assert bench.kept == []
+
+
+def test_where_one_of_several_cannot_be_kept_none_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = policy("first", "b@", action="quarantine"), policy("second", "c@", action="quarantine")
+    bench = make(policies=policies)
+    keep = Quarantine.keep
+
+    def full_by_the_second(self: Quarantine, *given: Any) -> Kept:
+        if bench.kept:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return keep(self, *given)
+
+    monkeypatch.setattr(Quarantine, "keep", full_by_the_second)
+
+    assert bench.run(b"b@y", b"c@y").reply == replies.QUARANTINE_FAILED
     assert bench.kept == []
 
 

@@ -152,7 +152,7 @@ def touched(edits: Sequence[Edit]) -> set[int]:
 def make_field(name: str | bytes, value: str | bytes) -> bytes:
     """A whole field that holds `value`, with its line end. Raises ValueError for a name that cannot be one.
 
-    Text beyond ASCII becomes encoded words (RFC 2047), with U+FFFD for what is no character. A line end within
+    Text beyond ASCII becomes encoded words (RFC 2047), U+FFFD for what is no character. A line end within
     the value stays a fold where a blank follows it and becomes one where none does, so that no value can end
     its field; other control characters go. A line that is longer than RFC 5322 allows is cut, wherever that
     falls.
