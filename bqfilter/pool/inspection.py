@@ -17,6 +17,8 @@ from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
 from bqfilter.net.deadline import Deadline
 from bqfilter.pool.errand import run_errand
 from bqfilter.pool.startup import (
+    Identity,
+    acting_as,
     find_identity,
     hostname_of,
     listen_addresses,
@@ -101,8 +103,15 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 def _spool(settings: Settings) -> Iterator[Finding]:
     directory = settings.spool.directory
-    if not Path(directory).is_dir():
+    if not _is_directory(Path(directory)):
         yield Finding(False, "spool", f"{directory} is not a directory: large messages would be answered 451")
+        return
+    with acting_as(_identity(settings)):
+        is_writable = _may_write(Path(directory))
+    if not is_writable:
+        yield Finding(
+            False, "spool", f"workers may not write to {directory}: large messages would be answered 451"
+        )
         return
     room = os.statvfs(directory)
     free = room.f_bavail * room.f_frsize // (1 << 20)
@@ -117,12 +126,17 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
         return
     directory = Path(settings.quarantine.directory)
-    nearest = next(path for path in (directory, *directory.parents) if path.is_dir())
+    nearest = next(path for path in (directory, *directory.parents) if _is_directory(path))
     if nearest not in (directory, directory.parent):
         yield Finding(
             False,
             "quarantine",
             f"{directory.parent} is not a directory: what is to be kept would be answered 451",
+        )
+        return
+    if not _may_write(nearest):  # whoever starts the master: root gives the directory to the workers
+        yield Finding(
+            False, "quarantine", f"{nearest} may not be written to: what is to be kept would be answered 451"
         )
         return
     room = os.statvfs(nearest)
@@ -157,6 +171,26 @@ def _called(scanners: Sequence[Scanner], user: str) -> Iterator[Finding]:
         yield Finding(False, "scanner", "a scanner does not return when it is called")
     except ChildProcessError:
         yield Finding(False, "scanner", "a scanner ended the process when it was called")
+
+
+def _identity(settings: Settings) -> Identity | None:
+    """The workers' account; ours where there is none, which has been told already."""
+    try:
+        return find_identity(settings.runtime.user)
+    except ConfigError:
+        return None
+
+
+def _is_directory(path: Path) -> bool:
+    """It is there, and we may know."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return False
+
+
+def _may_write(directory: Path) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _pinged(scanner: Scanner) -> Finding:

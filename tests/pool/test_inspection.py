@@ -1,6 +1,7 @@
 """What `check` finds out, against a real after-filter server and with things missing."""
 
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,10 @@ from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.pool import inspection
 from bqfilter.pool.inspection import Finding, inspect
+from bqfilter.pool.startup import Identity, acting_as
 from tests.doubles.programs import short_directory
 from tests.doubles.sink import Sink
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+from tests.pool.daemon import needs_root
 
 ALL = (
     b"PIPELINING",
@@ -159,3 +160,54 @@ def test_a_mistake_while_scanners_are_called_is_told(sink: Sink, monkeypatch: py
 
     lines = scanner_lines(settings_for(sink.endpoint, '[[clamd]]\nendpoint = "unix:/a"\n'))
     assert lines == [(False, "KeyError: 'x'")]
+
+
+KEEPING = '[[policy]]\nname = "all"\naction = "quarantine"\n[quarantine]\ndirectory = "{}"\n'
+
+
+@needs_root
+def test_a_spool_directory_that_workers_may_not_write_to_is_wrong(sink: Sink, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+
+    (found,) = wrong(inspect(settings_for(sink.endpoint, f'[spool]\ndirectory = "{spool}"\n')))
+
+    assert found[0] == "spool"
+    assert "workers may not write" in found[1]
+    assert os.geteuid() == 0
+
+
+@needs_root
+def test_a_program_that_workers_may_not_run_is_wrong(sink: Sink, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+
+    (found,) = wrong(inspect(settings_for(sink.endpoint, f'[[command]]\nargv = ["{program}"]\n')))
+
+    assert found[0] == "scanner"
+    assert "no program that we may run" in found[1]
+
+
+@needs_root
+def test_a_quarantine_that_nobody_can_write_to_is_wrong(sink: Sink) -> None:
+    settings = settings_for(sink.endpoint, KEEPING.format("/etc/quarantine"))
+    entry = pwd.getpwnam("nobody")
+
+    with acting_as(Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)):  # as if started by it
+        found = wrong(inspect(settings))
+
+    assert found == [("quarantine", "/etc may not be written to: what is to be kept would be answered 451")]
+    assert wrong(inspect(settings)) == []
+
+
+@needs_root
+def test_a_quarantine_behind_a_closed_door_is_wrong(sink: Sink, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    settings = settings_for(sink.endpoint, KEEPING.format(tmp_path / "closed" / "a" / "b"))
+    entry = pwd.getpwnam("nobody")
+
+    with acting_as(Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)):
+        ((subject, _),) = wrong(inspect(settings))
+
+    assert subject == "quarantine"
