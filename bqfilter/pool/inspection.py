@@ -1,19 +1,21 @@
 """Inspection: what can be known about a configuration without serving with it.
 
 Looks, and changes nothing: no socket is bound and no directory made. Each finding says whether it is well,
-and where it is not, what to do.
+and where it is not, what to do. What workers have to be able to do is tried as their account (`errand`): what
+root can do would prove nothing.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bqfilter.budget import Budget
 from bqfilter.config import Settings
-from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
+from bqfilter.errors import ConfigError, ScannerFailure
 from bqfilter.net.deadline import Deadline
+from bqfilter.pool.errand import as_worker
 from bqfilter.pool.startup import (
     find_identity,
     hostname_of,
@@ -28,6 +30,7 @@ from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
 
 _PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
+_ERRAND_TIMEOUT = 30.0  # seconds; what is done there has a shorter limit of its own
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
@@ -98,13 +101,12 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    directory = settings.spool.directory
-    if not Path(directory).is_dir():
-        yield Finding(False, "spool", f"{directory} is not a directory: large messages would be answered 451")
+    directory = Path(settings.spool.directory)
+    flaw = _flaw(directory, os.W_OK | os.X_OK, settings)
+    if flaw:
+        yield Finding(False, "spool", f"{flaw}: large messages would be answered 451")
         return
-    room = os.statvfs(directory)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "spool", f"{directory}, {free} MiB free")
+    yield Finding(True, "spool", f"{directory}, {_free(directory)} MiB free")
 
 
 def _quarantine(settings: Settings) -> Iterator[Finding]:
@@ -115,17 +117,50 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
         return
     directory = Path(settings.quarantine.directory)
-    nearest = next(path for path in (directory, *directory.parents) if path.is_dir())
-    if nearest not in (directory, directory.parent):
-        yield Finding(
-            False,
-            "quarantine",
-            f"{directory.parent} is not a directory: what is to be kept would be answered 451",
-        )
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    # Where it is root who starts, the directory is made and given to the workers: they have to get there.
+    if os.geteuid() == 0:
+        flaw = _flaw(directory.parent if nearest == directory else nearest, os.X_OK, settings)
+    else:
+        flaw = _flaw(nearest, os.W_OK | os.X_OK, settings)
+    if flaw:
+        yield Finding(False, "quarantine", f"{flaw}: what is to be kept would be answered 451")
         return
-    room = os.statvfs(nearest)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "quarantine", f"{directory}, {free} MiB free")
+    plan = "" if directory == nearest else ", which will be made"
+    yield Finding(True, "quarantine", f"{directory}{plan}, {_free(nearest)} MiB free")
+
+
+def _flaw(directory: Path, rights: int, settings: Settings) -> str:
+    """Why workers can do nothing there; empty where they have these rights."""
+    account = settings.runtime.user if os.geteuid() == 0 else "our account"
+
+    def act() -> str:
+        try:
+            if not directory.is_dir():
+                return f"{directory} is not a directory"
+        except PermissionError:
+            return f"{directory} is out of reach for {account}"
+        verb = "write" if rights & os.W_OK else "enter"
+        return "" if os.access(directory, rights) else f"{directory} is not for {account} to {verb}"
+
+    try:
+        return _as_worker(act, settings)
+    except ScannerFailure as failure:
+        return f"{directory}: {failure}"
+
+
+def _as_worker(act: Callable[[], str], settings: Settings) -> str:
+    """Raises ScannerFailure."""
+    try:
+        identity = find_identity(settings.runtime.user)
+    except ConfigError:
+        identity = None  # told already
+    return as_worker(act, identity, Deadline.after(time.monotonic, _ERRAND_TIMEOUT))
+
+
+def _free(directory: Path) -> int:
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize // (1 << 20)
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:
@@ -136,15 +171,15 @@ def _scanners(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "scanner", str(error))
         return
     for scanner in scanners:
-        yield _pinged(scanner)
+        yield _pinged(scanner, settings)
     yield from _timeouts(settings)
 
 
-def _pinged(scanner: Scanner) -> Finding:
-    name = scanner.settings.name
+def _pinged(scanner: Scanner, settings: Settings) -> Finding:
+    name, seconds = scanner.settings.name, min(scanner.settings.timeout, _PING_TIMEOUT)
     try:
-        told = scanner.ping(Deadline.after(time.monotonic, min(scanner.settings.timeout, _PING_TIMEOUT)))
-    except (ScannerFailure, ConversationLost, OSError) as failure:
+        told = _as_worker(lambda: scanner.ping(Deadline.after(time.monotonic, seconds)), settings)
+    except ScannerFailure as failure:
         consequence = "deferred" if scanner.settings.on_error == "defer" else "passed on unscanned"
         return Finding(False, "scanner", f"{name}: {failure}: mail would be {consequence}")
     return Finding(True, "scanner", f"{name}: {told}")
