@@ -6,7 +6,6 @@ too, and the one case in which nobody can know. A 2xx is the after-filter server
 """
 
 from collections.abc import Callable, Sequence
-from re import compile as pattern
 
 from bqfilter.budget import Budget
 from bqfilter.errors import ClientGone, OutcomeUnknown, OutOfTime, UpstreamFailure
@@ -16,10 +15,8 @@ from bqfilter.mail.outgoing import Outgoing
 from bqfilter.outcome import Outcome, Result
 from bqfilter.smtp import replies
 from bqfilter.smtp.client import Capabilities
-from bqfilter.smtp.replies import Reply, relayable
+from bqfilter.smtp.replies import Reply, queue_id, relayable
 from bqfilter.upstream import Upstream
-
-_QUEUE_ID = pattern(rb"queued as ([0-9A-Za-z]{1,32})")
 
 
 class Handover:
@@ -118,7 +115,6 @@ def _insist(reply: Reply, line: bytes) -> None:
 def _outcome_of(reply: Reply) -> Outcome:
     """The after-filter server's own answer to DATA or to the final dot."""
     if reply.code // 100 == 2:
-        match = _QUEUE_ID.search(reply.lines[-1])
-        return Outcome(Result.ACCEPTED, relayable(reply), queue_id=match[1].decode("ascii") if match else "")
+        return Outcome(Result.ACCEPTED, relayable(reply), queue_id=queue_id(reply))
     result = Result.REJECTED if reply.code >= 500 else Result.TEMPFAILED
     return Outcome(result, relayable(reply))

@@ -12,7 +12,6 @@ says so.
 What fails is told in the outcome; nothing is raised but for mistakes of our own.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,13 +36,13 @@ from bqfilter.quarantine.history import (
 )
 from bqfilter.quarantine.names import SETTLED
 from bqfilter.quarantine.record import check
+from bqfilter.smtp import replies
 from bqfilter.smtp.body import DOT, stuff
 from bqfilter.smtp.commands import Rcpt
 from bqfilter.smtp.replies import Reply
 from bqfilter.upstream import Upstream
 
 _PATIENCE = 600.0  # seconds for each wait, RFC 5321 section 4.5.3.2: no client of ours is waiting
-_QUEUE_ID = re.compile(rb"queued as ([0-9A-Za-z]{1,32})")
 
 
 class Result(StrEnum):
@@ -212,8 +211,7 @@ class _Attempt:
         self._claim.turn(State.UNKNOWN)
 
     def _done(self, reply: Reply, refused: tuple[tuple[bytes, Reply], ...]) -> Outcome:
-        match = _QUEUE_ID.search(reply.lines[-1])
-        queue_id = match[1].decode("ascii") if match else ""
+        queue_id = replies.queue_id(reply)
         complaint = _complaint(reply, refused) if refused else ""
         noted = f"{reply}; refused: {complaint}" if refused else str(reply)
         flaw = self._conclude(What.RELEASED, self._taken, noted, queue_id)

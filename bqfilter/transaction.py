@@ -38,11 +38,11 @@ _ACCEPTABLE = frozenset({2, 4, 5})  # classes of replies to MAIL and RCPT that m
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a worker has for all messages alike."""
+    """What a worker has for all messages alike; no judge where nobody has opinions about content."""
 
     settings: Settings
     upstream: Upstream
-    judge: Judge
+    judge: Judge | None
     quarantine: Quarantine
 
 
@@ -157,13 +157,12 @@ class Transaction:
 
     def _judge(self, handover: Handover, arrived: float) -> Outcome | None:
         """Have the content looked at and do what comes of it; None where nobody has opinions about it."""
-        if not self._means.judge.has_opinions or self.envelope is None:
+        judge, envelope = self._means.judge, self.envelope
+        if judge is None or envelope is None:
             return None
-        envelope = self.envelope
-        return handover.attempt(lambda: self._judged(handover, arrived, envelope))
+        return handover.attempt(lambda: self._judged(judge, handover, arrived, envelope))
 
-    def _judged(self, handover: Handover, arrived: float, envelope: Envelope) -> Outcome:
-        judge = self._means.judge
+    def _judged(self, judge: Judge, handover: Handover, arrived: float, envelope: Envelope) -> Outcome:
         message = Message.spooled(self.spool, judge.header_limit)
         if message.header_is_too_large:
             return Outcome(Result.REJECTED, replies.HEADER_TOO_BIG)

@@ -6,21 +6,27 @@ quotation mark too few. So nothing here decides which reading is right. All type
 boundaries and all names are given, the most likely first. A reading that no program has costs nothing; one
 that is missing is a hole.
 
-Nothing is refused, and each byte is looked at a fixed number of times, so the size of a header bounds what it
-costs.
+Nothing is refused, and each byte is looked at a fixed number of times. The number of readings that are kept
+has a limit that no honest header comes near: `is_cut` says that there were more.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from encodings.aliases import aliases
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from bqfilter.mail.fields import Header
 from bqfilter.mail.transfer import Base64, Decoder, QuotedPrintable
 
 TEXT = "text/plain"
+_T = TypeVar("_T")
 _MAX_BOUNDARY_BYTES = 2048  # what Postfix compares (mime_boundary_length_limit), far above the 70 of RFC 2046
+
+# How many readings are kept: of a field that should be there once, and of names with sections of names.
+_MAX_FIELDS = 10
+_MAX_NAMES = 1000
 
 # One parameter, or a word that is none. Every branch takes what it has looked at, so nothing is read twice
 # but blanks. A quoted string may lack its end; what follows it up to the semicolon belongs to the value too.
@@ -54,7 +60,7 @@ _CHARSETS = frozenset(
     "koi8_u",
     "cp1006",
 }
-_DISPOSITIONS = (b"Content-Type", b"Content-Disposition")
+_WANTED = (b"boundary", b"charset")
 _NAMES = (b"filename", b"name")
 _ALIASES = {
     "base64": "base64",
@@ -83,6 +89,7 @@ class Media:
     boundaries: tuple[Boundary, ...] = ()
     names: tuple[str, ...] = ()
     disposition: str = ""
+    is_cut: bool = False  # there were more types, encodings, boundaries or names than are kept
 
     @property
     def is_multipart(self) -> bool:
@@ -111,26 +118,44 @@ def media_of_readings(headers: Iterable[Header], default: str = TEXT) -> Media:
 
 
 def _media(headers: list[Header], default: str) -> Media:
-    types = _values(headers, b"Content-Type")
-    parameters = [one for value in types for one in _parameters(value, _QUOTED_AWARE)]
-    charsets = [_text(_plain(value)) for name, value in parameters if name == b"charset"]
-    dispositions = _values(headers, b"Content-Disposition")
+    kept = _Kept()
+    types = kept.first(_values(headers, b"Content-Type"), _MAX_FIELDS)
+    dispositions = kept.first(_values(headers, b"Content-Disposition"), _MAX_FIELDS)
+    encodings = kept.first(_values(headers, b"Content-Transfer-Encoding"), _MAX_FIELDS)
+    parameters = [one for value in types for one in _parameters(value, _QUOTED_AWARE) if one[0] in _WANTED]
+    charsets = [_text(_plain(value)) for name, value in parameters[:_MAX_FIELDS] if name == b"charset"]
+    boundaries = (_boundary(value) for name, value in parameters if name == b"boundary")
+    names = (name for value in [*dispositions, *types] for name in _names(value, kept))
     return Media(
-        _unique(_type(value) for value in types) or (default,),
-        _unique(_encoding(value) for value in _values(headers, b"Content-Transfer-Encoding")) or ("7bit",),
+        kept.first(filter(None, map(_type, types)), _MAX_FIELDS) or (default,),
+        kept.first(filter(None, map(_encoding, encodings)), _MAX_FIELDS) or ("7bit",),
         next((one.lower() for one in charsets if _CHARSET.fullmatch(one)), ""),
-        _boundaries(value for name, value in parameters if name == b"boundary"),
-        _unique(name for value in [*dispositions, *types] for name in _names(value)),
+        kept.first(boundaries, _MAX_FIELDS),
+        kept.first(filter(None, names), _MAX_NAMES),
         next((_text(match[0]).lower() for value in dispositions if (match := _ENCODING.search(value))), ""),
+        kept.is_cut,
     )
 
 
-def _values(headers: list[Header], name: bytes) -> list[bytes]:
-    return [field.value for header in headers for field in header.all(name)]
+class _Kept:
+    """What is kept of the readings of one header."""
+
+    def __init__(self) -> None:
+        self.is_cut = False  # there were more
+
+    def first(self, found: Iterable[_T], limit: int) -> tuple[_T, ...]:
+        """The first ones, each once."""
+        kept: dict[_T, None] = {}
+        for one in found:
+            if len(kept) >= limit and one not in kept:
+                self.is_cut = True
+                break
+            kept[one] = None
+        return tuple(kept)
 
 
-def _unique(found: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for one in found if one))
+def _values(headers: list[Header], name: bytes) -> Iterator[bytes]:
+    return (field.value for header in headers for field in header.all(name))
 
 
 def _type(value: bytes) -> str:
@@ -144,9 +169,9 @@ def _encoding(value: bytes) -> str:
     return _ALIASES.get(word, word)
 
 
-def _boundaries(values: Iterable[bytes]) -> tuple[Boundary, ...]:
-    found = dict.fromkeys(_plain(value).rstrip(b" \t") for value in values)
-    return tuple(Boundary(one[:_MAX_BOUNDARY_BYTES], len(one) > _MAX_BOUNDARY_BYTES) for one in found)
+def _boundary(value: bytes) -> Boundary:
+    text = _plain(value).rstrip(b" \t")
+    return Boundary(text[:_MAX_BOUNDARY_BYTES], len(text) > _MAX_BOUNDARY_BYTES)
 
 
 def _parameters(value: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -155,7 +180,7 @@ def _parameters(value: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[byte
             yield match[1].lower(), match[2].strip()
 
 
-def _names(value: bytes) -> Iterator[str]:
+def _names(value: bytes, kept: _Kept) -> Iterator[str]:
     """Every file name that a value of Content-Type or Content-Disposition can be read to hold."""
     if b"name" not in value.lower():
         return
@@ -167,6 +192,8 @@ def _names(value: bytes) -> Iterator[str]:
                 continue
             if match[2] is None and not match[3]:
                 yield from _plain_names(one)
+            elif len(sections[match[1]]) >= _MAX_NAMES:
+                kept.is_cut = True
             else:
                 sections[match[1]].append((int(match[2] or 0), bool(match[3]), one))
         for found in sections.values():

@@ -35,7 +35,7 @@ from bqfilter.outcome import Outcome, Result
 from bqfilter.pool.startup import Identity, drop_privileges
 from bqfilter.quarantine import Quarantine
 from bqfilter.scanning.board import ScannerBoard
-from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.judge import Judge, is_needed
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.scoreboard import MESSAGE_SIZE, Slot, Tally, TallyWord, Word
 from bqfilter.session import Session, Surroundings, new_session_id
@@ -136,8 +136,11 @@ class Worker:
         buffer = bytearray(_CONTENT_BUFFER_BYTES)
         self._around = Surroundings(means, assignment.hostname, self._clock, buffer, self._count, self._weigh)
 
-    def _make_judge(self) -> Judge:
+    def _make_judge(self) -> Judge | None:
+        """None where there is nothing to judge by: what is not made costs a worker no memory."""
         given = self._given
+        if not is_needed(given.settings):
+            return None
         names = [scanner.settings.name for scanner in given.scanners]
         board = ScannerBoard(given.scanner_memory, SLOT_COUNT)
         return Judge(
@@ -155,7 +158,8 @@ class Worker:
         """Serve until it is time to leave; returns the exit status."""
         self._slot.move_in(os.getpid())
         drop_privileges(self._given.identity)
-        self._judge.after_fork_in_worker()
+        if self._judge is not None:
+            self._judge.after_fork_in_worker()
         wake = self._take_over_signals()
         epoll = self._make_epoll(wake)
         self._go_idle()

@@ -14,7 +14,7 @@ nor delivered to those that it was to be kept from.
     clean        nothing, unless the scanner itself does
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bqfilter.config.actions import ACCEPT, Action, Response
@@ -77,14 +77,22 @@ class _Asked:
 
 
 def decide(
-    reports: Sequence[Report], policy: Policy, scanners: Mapping[str, ScannerSettings], session_id: str
+    reports: Sequence[Report],
+    policy: Policy,
+    scanners: Mapping[str, ScannerSettings],
+    session_id: str,
+    others: Collection[bytes] = (),
 ) -> Verdict:
-    """The verdict; `scanners` are the settings of those that reported, by name."""
+    """The verdict; `scanners` are the settings of those that reported, by name.
+
+    `others` are recipients of the message under other policies. A scanner's list of recipients is for the
+    whole message, and does not bring anybody what another policy keeps from him.
+    """
     own = policy.settings
     asked = [_Asked(None, own.action, _redirected(own.action, own.redirect_to))]
     asked += [_asked_by(report, policy, scanners[report.scanner]) for report in reports]
     decisive = max(asked, key=lambda one: one.response.action.weight)  # the first of several
-    recipients, copies = _recipients(decisive, asked), _copies(reports, policy)
+    recipients, copies = _recipients(decisive, asked, others), _copies(reports, policy)
     action = decisive.response.action
     if action.delivers and recipients == () and not copies:
         action = Action.QUARANTINE
@@ -151,12 +159,14 @@ def _words(
     return next((reply for reply in candidates if reply.code // 100 == digit), otherwise)
 
 
-def _recipients(decisive: _Asked, asked: Iterable[_Asked]) -> tuple[bytes, ...] | None:
+def _recipients(
+    decisive: _Asked, asked: Iterable[_Asked], others: Collection[bytes]
+) -> tuple[bytes, ...] | None:
     """Who gets the message instead of those whom it is for; None leaves it to them."""
     if decisive.response.action is Action.REDIRECT:
         return decisive.recipients
     wanted = [one.recipients for one in asked if one.recipients is not None]
-    return wanted[-1] if wanted else None
+    return tuple(address for address in wanted[-1] if address not in others) if wanted else None
 
 
 def _copies(reports: Iterable[Report], policy: Policy) -> tuple[bytes, ...]:

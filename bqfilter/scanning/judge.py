@@ -22,6 +22,11 @@ from bqfilter.scanning.runner import Examination, Runner, to_nobody
 from bqfilter.scanning.scanner import Scanner
 
 
+def is_needed(settings: Settings) -> bool:
+    """Somebody has opinions about content: a scanner, or a policy."""
+    return bool(settings.scanners or settings.policy)
+
+
 class Judge:
     """Judges by `settings`; for `places`, `slots` and `announce` see the Runner."""
 
@@ -39,7 +44,6 @@ class Judge:
         self._policies = Policies(settings)
         self._runner = Runner(scanners, places or {}, slots, clock, log, announce)
         self._marker = Marker(settings.headers, self._runner.settings, hostname)
-        self.has_opinions = bool(scanners or settings.policy)
         self.header_limit = settings.headers.size_limit
 
     def after_fork_in_worker(self) -> None:
@@ -50,13 +54,13 @@ class Judge:
         """The verdicts, one a policy. Raises OSError where the spool cannot be read."""
         case = Examination(message, envelope, limit)
         groups = self._policies.groups(envelope, message.size)
-        return [self._judged(group, case, log) for group in groups]
+        return [self._judged(group, case, _outside(group, groups), log) for group in groups]
 
     def edits(self, judged: Judged, message: Message, envelope: Envelope) -> tuple[Edit, ...]:
         """What the header of a message gets that is passed on."""
         return self._marker.edits(judged.verdict, message.header, envelope.session_id)
 
-    def _judged(self, group: Group, case: Examination, log: Log) -> Judged:
+    def _judged(self, group: Group, case: Examination, others: frozenset[bytes], log: Log) -> Judged:
         policy, settings = group.policy, self._runner.settings
 
         def is_enough(report: Report) -> bool:
@@ -65,5 +69,11 @@ class Judge:
         reports: Sequence[Report] = ()
         if not policy.settings.action.action.is_final:
             reports = self._runner.examine(case, policy.scanners, is_enough, log)
-        verdict = decide(reports, policy, settings, case.envelope.session_id)
+        verdict = decide(reports, policy, settings, case.envelope.session_id, others)
         return Judged(group, verdict)
+
+
+def _outside(group: Group, groups: Sequence[Group]) -> frozenset[bytes]:
+    """The addresses of all recipients that are in other groups only."""
+    others = {rcpt.address for one in groups if one is not group for rcpt in one.recipients}
+    return frozenset(others - {rcpt.address for rcpt in group.recipients}) if others else frozenset()

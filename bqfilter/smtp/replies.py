@@ -13,6 +13,7 @@ from functools import lru_cache
 MAX_LINE_BYTES = 512  # RFC 5321 section 4.5.3.1.5, CRLF and code included
 MAX_REPLY_BYTES = 2047  # smtpd_proxy.c stops storing at 2048: a longer reply would lose its last line
 
+_QUEUE_ID = re.compile(rb"queued as ([0-9A-Za-z]{1,32})")
 _PRINTABLE = re.compile(rb"[ -~]*")
 _UNPRINTABLE_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]")
 
@@ -96,6 +97,12 @@ INTERNAL_ERROR = reply(451, "4.3.0 Error: filter failure")
 
 # What would make Postfix drop the remote client, and what is said instead.
 _DEFUSED = {421: 451, 521: 554}
+
+
+def queue_id(given: Reply) -> str:
+    """The queue id in Postfix's "250 2.0.0 Ok: queued as 4Q1"; empty where there is none."""
+    match = _QUEUE_ID.search(given.lines[-1])
+    return match[1].decode("ascii") if match else ""
 
 
 def relayable(given: Reply) -> Reply:

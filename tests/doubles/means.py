@@ -7,7 +7,7 @@ from bqfilter.config.schema import Settings
 from bqfilter.log import Log
 from bqfilter.net.deadline import Clock
 from bqfilter.quarantine import Quarantine
-from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.judge import Judge, is_needed
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.transaction import Means
 from bqfilter.upstream import Upstream
@@ -23,5 +23,7 @@ def means(
     directory: str | Path = "/nonexistent/quarantine",
 ) -> Means:
     """A quarantine in a directory that is not there keeps nothing: a test that needs one names it."""
-    judge = Judge(settings, scanners, HOSTNAME.decode("ascii"), clock, log)
+    judge = None
+    if is_needed(settings):
+        judge = Judge(settings, scanners, HOSTNAME.decode("ascii"), clock, log)
     return Means(settings, upstream, judge, Quarantine(directory))

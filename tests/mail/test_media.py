@@ -86,6 +86,12 @@ def test_two_transfer_encodings_are_both_given() -> None:
         pytest.param(b"filename*=a.exe", ["a.exe"], id="RFC 2231 without quotes"),
         pytest.param(b"filename*0=a.; filename*1=exe", ["a.exe"], id="sections"),
         pytest.param(b"filename*1=exe; filename*0=a.", ["a.exe", "exea."], id="sections out of order"),
+        pytest.param(
+            b"filename*0=a.; filename*0=b.; filename*1=exe; filename*1=txt",
+            ["a.exe", "b.txt"],
+            id="sections twice",
+        ),
+        pytest.param(b"filename*000=a.; filename*00000001=exe", ["a.exe"], id="sections with zeros"),
         pytest.param(b"filename*0=a.exe; filename*2=.txt", ["a.exe", "a.exe.txt"], id="sections with a gap"),
         pytest.param(b"filename*0*=utf-8''a%2E; filename*1=\"exe\"", ["a.exe"], id="sections of two kinds"),
         pytest.param(b'filename="=?utf-8?Q?a=2Eexe?="', ["a.exe"], id="an encoded word"),

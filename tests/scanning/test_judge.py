@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bqfilter.config.actions import DEFER, DISCARD, REJECT, TAG, Action
+from bqfilter.config.actions import DEFER, DISCARD, QUARANTINE, REJECT, TAG, Action
 from bqfilter.config.content import PolicySettings
 from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.errors import PeerLost
@@ -14,8 +14,9 @@ from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.fields import edited
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Deadline
-from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.judge import Judge, is_needed
 from bqfilter.scanning.plan import Judged
+from bqfilter.scanning.report import Changes
 from bqfilter.smtp.commands import Mail, Rcpt
 from tests.doubles.clock import FakeClock
 from tests.doubles.recorder import RecordingSink
@@ -57,7 +58,7 @@ def policy(name: str, *recipients: str, **keys: Any) -> PolicySettings:
 def test_who_has_no_scanners_and_no_policies_has_no_opinions(
     scanners: list[FakeScanner], policies: list[PolicySettings], has_opinions: bool
 ) -> None:
-    assert judge(scanners, *policies).has_opinions is has_opinions
+    assert is_needed(with_scanners(settings(), scanners, *policies)) is has_opinions
 
 
 def test_recipients_of_different_policies_have_verdicts_of_their_own() -> None:
@@ -115,6 +116,16 @@ def test_a_scanner_that_fails_defers_its_policy_alone() -> None:
 
     assert (first.verdict.action, second.verdict.action) == (Action.ACCEPT, Action.DEFER)
     assert second.verdict.reason == "a: gone"
+
+
+def test_a_scanners_recipients_bring_nobody_what_another_policy_keeps_from_him() -> None:
+    """Rspamd has one recipient taken away: its list of those that are left is for all policies together."""
+    report = hit(changes=Changes(recipients=(b"kept@x", b"left@y", b"new@z")))
+    one = judge([scanner("a", report, on_hit=TAG)], policy("strict", "@x", hits=(("a", QUARANTINE),)))
+    first, second = judged(one, b"kept@x", b"left@y", b"gone@y")
+
+    assert (first.verdict.action, first.verdict.recipients) == (Action.QUARANTINE, None)
+    assert (second.verdict.action, second.verdict.recipients) == (Action.TAG, (b"left@y", b"new@z"))
 
 
 def test_a_thousand_recipients_are_as_many_verdicts_as_policies() -> None:
