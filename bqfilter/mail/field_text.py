@@ -8,10 +8,11 @@ and raises. Structured fields get no special treatment: a comment or a quoted st
 import binascii
 import re
 
+from bqfilter.mail.charsets import to_utf8
+
 # encoded-word = "=?" charset [ "*" language ] "?" encoding "?" text "?=", RFC 2047 section 2 and RFC 2231
 # section 5. Blanks in the text are forbidden and frequent. No part can run past the next "?".
 _WORD = re.compile(r"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([BbQq])\?([^?]*+)\?=")
-_FALLBACK = "utf-8"
 
 
 def decoded(value: bytes) -> str:
@@ -54,7 +55,4 @@ def _unpacked(text: str, encoding: str) -> bytes | None:
 
 
 def _text(data: bytes, charset: str) -> str:
-    try:
-        return data.decode(charset, "replace")
-    except (LookupError, ValueError):  # no such charset; a codec that takes no "replace"
-        return data.decode(_FALLBACK, "replace")
+    return to_utf8(data, charset).decode("utf-8")
