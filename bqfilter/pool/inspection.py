@@ -1,21 +1,22 @@
 """Inspection: what can be known about a configuration without serving with it.
 
 Looks, and changes nothing: no socket is bound and no directory made. Each finding says whether it is well,
-and where it is not, what to do. What workers have to be able to do is tried as their account (`errand`): what
-root can do would prove nothing.
+and where it is not, what to do. What workers have to be able to do is tried as their account: what root can
+do would prove nothing.
 """
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bqfilter.budget import Budget
 from bqfilter.config import Settings
-from bqfilter.errors import ConfigError, ScannerFailure
+from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
 from bqfilter.net.deadline import Deadline
-from bqfilter.pool.errand import as_worker
+from bqfilter.pool.errand import run_errand
 from bqfilter.pool.startup import (
     find_identity,
     hostname_of,
@@ -30,7 +31,7 @@ from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
 
 _PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
-_ERRAND_TIMEOUT = 30.0  # seconds; what is done there has a shorter limit of its own
+_LOOK_TIMEOUT = 10.0  # seconds for a file system that may be a network's
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
@@ -102,7 +103,7 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 def _spool(settings: Settings) -> Iterator[Finding]:
     directory = Path(settings.spool.directory)
-    flaw = _flaw(directory, os.W_OK | os.X_OK, settings)
+    flaw = _flaw(directory, os.W_OK | os.X_OK, settings.runtime.user)
     if flaw:
         yield Finding(False, "spool", f"{flaw}: large messages would be answered 451")
         return
@@ -120,9 +121,9 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     # Where it is root who starts, the directory is made and given to the workers: they have to get there.
     if os.geteuid() == 0:
-        flaw = _flaw(directory.parent if nearest == directory else nearest, os.X_OK, settings)
+        flaw = _flaw(directory.parent if nearest == directory else nearest, os.X_OK, settings.runtime.user)
     else:
-        flaw = _flaw(nearest, os.W_OK | os.X_OK, settings)
+        flaw = _flaw(nearest, os.W_OK | os.X_OK, settings.runtime.user)
     if flaw:
         yield Finding(False, "quarantine", f"{flaw}: what is to be kept would be answered 451")
         return
@@ -130,11 +131,11 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, "quarantine", f"{directory}{plan}, {_free(nearest)} MiB free")
 
 
-def _flaw(directory: Path, rights: int, settings: Settings) -> str:
+def _flaw(directory: Path, rights: int, user: str) -> str:
     """Why workers can do nothing there; empty where they have these rights."""
-    account = settings.runtime.user if os.geteuid() == 0 else "our account"
+    account = user if os.geteuid() == 0 else "our account"
 
-    def act() -> str:
+    def look() -> str:
         try:
             if not directory.is_dir():
                 return f"{directory} is not a directory"
@@ -144,42 +145,53 @@ def _flaw(directory: Path, rights: int, settings: Settings) -> str:
         return "" if os.access(directory, rights) else f"{directory} is not for {account} to {verb}"
 
     try:
-        return _as_worker(act, settings)
-    except ScannerFailure as failure:
-        return f"{directory}: {failure}"
-
-
-def _as_worker(act: Callable[[], str], settings: Settings) -> str:
-    """Raises ScannerFailure."""
-    try:
-        identity = find_identity(settings.runtime.user)
-    except ConfigError:
-        identity = None  # told already
-    return as_worker(act, identity, Deadline.after(time.monotonic, _ERRAND_TIMEOUT))
+        return run_errand(look, find_identity(user), _LOOK_TIMEOUT)
+    except ConfigError:  # no such account: that has been told
+        return ""
+    except (TimeoutError, ChildProcessError):
+        return f"{directory} does not answer"
 
 
 def _free(directory: Path) -> int:
+    """In MiB."""
     room = os.statvfs(directory)
     return room.f_bavail * room.f_frsize // (1 << 20)
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:
-    """Every scanner is called."""
+    """Every scanner is called, by the account that workers have: root may use any socket."""
     try:
         scanners = make_scanners(settings, hostname_of(settings))
     except ConfigError as error:
         yield Finding(False, "scanner", str(error))
         return
-    for scanner in scanners:
-        yield _pinged(scanner, settings)
+    if scanners:
+        yield from _called(scanners, settings.runtime.user)
     yield from _timeouts(settings)
 
 
-def _pinged(scanner: Scanner, settings: Settings) -> Finding:
-    name, seconds = scanner.settings.name, min(scanner.settings.timeout, _PING_TIMEOUT)
+def _called(scanners: Sequence[Scanner], user: str) -> Iterator[Finding]:
+    def call_all() -> str:
+        return json.dumps([(found.is_well, found.text) for found in map(_pinged, scanners)])
+
     try:
-        told = _as_worker(lambda: scanner.ping(Deadline.after(time.monotonic, seconds)), settings)
-    except ScannerFailure as failure:
+        told = run_errand(call_all, find_identity(user), (len(scanners) + 1) * _PING_TIMEOUT)
+        yield from (Finding(is_well, "scanner", text) for is_well, text in json.loads(told))
+    except ConfigError:  # no such account: that has been told
+        return
+    except ValueError:  # a mistake, in its own words
+        yield Finding(False, "scanner", told)
+    except TimeoutError:
+        yield Finding(False, "scanner", "a scanner does not return when it is called")
+    except ChildProcessError:
+        yield Finding(False, "scanner", "a scanner ended the process when it was called")
+
+
+def _pinged(scanner: Scanner) -> Finding:
+    name = scanner.settings.name
+    try:
+        told = scanner.ping(Deadline.after(time.monotonic, min(scanner.settings.timeout, _PING_TIMEOUT)))
+    except (ScannerFailure, ConversationLost, OSError) as failure:
         consequence = "deferred" if scanner.settings.on_error == "defer" else "passed on unscanned"
         return Finding(False, "scanner", f"{name}: {failure}: mail would be {consequence}")
     return Finding(True, "scanner", f"{name}: {told}")

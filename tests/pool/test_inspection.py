@@ -1,5 +1,6 @@
 """What `check` finds out, against a real after-filter server and with things missing."""
 
+import os
 import re
 import socket
 import sys
@@ -12,9 +13,11 @@ from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.pool import inspection
 from bqfilter.pool.inspection import Finding, inspect
+from tests.doubles.programs import short_directory
 from tests.doubles.scanning_daemon import hang, hear, say, scripted_daemon
 from tests.doubles.sink import Sink
-from tests.pool.daemon import needs_root
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 ALL = (
     b"PIPELINING",
@@ -111,6 +114,55 @@ def test_a_backlog_that_the_kernel_would_cut_is_wrong(
     assert found[1].endswith("sysctl -w net.core.somaxconn=256")
 
 
+def scanner_lines(settings: Settings) -> list[tuple[bool, str]]:
+    return [(found.is_well, found.text) for found in inspect(settings) if found.subject == "scanner"]
+
+
+@needs_root
+def test_a_scanner_is_called_by_the_account_that_workers_have(sink: Sink) -> None:
+    with short_directory("bqin-") as directory, socket.socket(socket.AF_UNIX) as listening:
+        path = directory / "clamd.sock"
+        listening.bind(str(path))
+        listening.listen(1)
+        path.chmod(0o660)
+        (line,) = scanner_lines(settings_for(sink.endpoint, f'[[clamd]]\nendpoint = "unix:{path}"\n'))
+
+    assert line == (False, f"clamd: unix:{path}: Permission denied: mail would be deferred")
+
+
+def test_without_scanners_nobody_is_called(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "_called", None)
+
+    assert scanner_lines(settings_for(sink.endpoint)) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        pytest.param(TimeoutError, "a scanner does not return when it is called", id="does not return"),
+        pytest.param(
+            ChildProcessError, "a scanner ended the process when it was called", id="ends the process"
+        ),
+    ],
+)
+def test_a_scanner_that_ends_or_holds_up_the_call_is_wrong(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch, failure: type[OSError], told: str
+) -> None:
+    def fail(*_: object) -> str:
+        raise failure
+
+    monkeypatch.setattr(inspection, "run_errand", fail)
+
+    assert scanner_lines(settings_for(sink.endpoint, '[[clamd]]\nendpoint = "unix:/a"\n')) == [(False, told)]
+
+
+def test_a_mistake_while_scanners_are_called_is_told(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "run_errand", lambda *_: "KeyError: 'x'")
+
+    lines = scanner_lines(settings_for(sink.endpoint, '[[clamd]]\nendpoint = "unix:/a"\n'))
+    assert lines == [(False, "KeyError: 'x'")]
+
+
 # Scanners
 
 CLAMD_VERSION = (hear(b"zVERSION\0"), say(b"ClamAV 1.4.6/27000\0"))
@@ -152,19 +204,6 @@ def test_a_scanner_that_is_mute_is_given_up_within_its_timeout(sink: Sink) -> No
 
     assert not found[0]
     assert "nothing received" in found[1]
-
-
-@needs_root
-def test_a_socket_that_is_not_the_workers_to_use_is_wrong_although_root_may(
-    sink: Sink, directory: Path
-) -> None:
-    with scripted_daemon(*CLAMD_VERSION, path=directory / "sock") as clamd:
-        (directory / "sock").chmod(0o600)
-        settings = settings_for(sink.endpoint, f'[[clamd]]\nendpoint = "{clamd.address}"\n')
-        (found,) = of("scanner", settings)
-
-    assert not found[0]
-    assert "Permission denied" in found[1]
 
 
 def test_a_filter_of_the_site_is_loaded_elsewhere(sink: Sink) -> None:

@@ -56,22 +56,22 @@ def hang() -> None:
 @pytest.mark.parametrize(
     ("act", "told"),
     [
-        pytest.param(fail, "No module named 'a'", id="cannot be loaded"),
+        pytest.param(fail, "ours: No module named 'a'", id="cannot be loaded"),
         pytest.param(leave, "SystemExit: on my own account", id="wants to end the process"),
-        pytest.param(vanish, "ended the process", id="ends the process"),
+        pytest.param(vanish, "a filter ended the process while it was loaded", id="ends the process"),
     ],
 )
 def test_what_is_wrong_is_told(act: Callable[[], None], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rehearse([Filter(act)], None)
 
-    assert str(caught.value) == f"ours: cannot be loaded: {told}"
+    assert str(caught.value) == told
 
 
 def test_one_that_does_not_come_to_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rehearsal, "_TIMEOUT", 0.2)
 
-    with pytest.raises(ConfigError, match="took too long"):
+    with pytest.raises(ConfigError, match="took more than"):
         rehearse([Filter(hang)], None)
 
 

@@ -151,6 +151,7 @@ class Filters:
             "pool": {"workers": 4},
             "upstream": {"endpoint": self._endpoint(after)},
             "runtime": {"user": "nobody", "directory": str(self._directory / "run"), "drain_timeout": "10s"},
+            "quarantine": {"directory": str(self._directory / "quarantine")},
         }
         arrays = {name: table for name, table in tables.items() if isinstance(table, list)}
         single = {name: table for name, table in tables.items() if name not in arrays}
