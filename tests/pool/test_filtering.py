@@ -1,5 +1,6 @@
 """A running pool whose scanners fail, in every way that a scanner can: messages are answered all the same."""
 
+import base64
 import contextlib
 import os
 import signal
@@ -19,7 +20,7 @@ from tests.doubles.programs import eventually
 from tests.doubles.rspamd import running_rspamd
 from tests.doubles.scanning_daemon import Talk, hang, hear, reset, say, scripted_daemon, trickle
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, serving, settings_for
+from tests.pool.daemon import Daemon, serving, settings_for, status_of
 from tests.pool.scraper import scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
@@ -153,6 +154,18 @@ class Clamd:
             say(b"stream: OK\0")(talk)
 
 
+LARGE = (
+    b"Subject: large\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=cut\r\n\r\n--cut\r\n"
+    b"Content-Type: application/octet-stream; name=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(bytes(range(256)) * (7 << 12)).replace(b"\n", b"\r\n") + b"--cut--\r\n"
+)  # fmt: skip
+
+
+def largest_kib(pid: int) -> int:
+    """The most memory that a process ever had."""
+    return int(status_of(pid)["VmHWM"][0])
+
+
 def submit_by(daemon: Daemon, count: int) -> list[bytes]:
     """So many messages, each by a worker of its own, one after the other; the verdicts."""
     with contextlib.ExitStack() as opened:
@@ -264,6 +277,37 @@ def test_scanners_and_policies_that_a_reload_changes_lose_no_message(sink: Sink,
     assert copied
     assert one.talks
     assert other.talks
+
+
+def test_a_worker_is_no_larger_for_a_large_message_that_is_looked_at_marked_sent_and_kept(
+    sink: Sink, directory: Path
+) -> None:
+    (directory / "rules").write_text("/^Subject:/ PREPEND X-Marked: yes\n", encoding="utf-8")
+    (directory / "none").write_text("", encoding="utf-8")
+    with scripted_daemon(Clamd()) as clamd:
+        settings = settings_for(
+            sink.endpoint,
+            directory,
+            pool={"workers": 1},
+            rules=[
+                {"header_checks": [str(directory / "rules")], "mime_header_checks": [str(directory / "none")]}
+            ],
+            attachments=[{"timeout": "100s"}],
+            command=[{"argv": ["/bin/cat"], "changes_message": True}],
+            clamd=[{"endpoint": str(clamd.address), "size_limit": "0B"}],
+            policy=[{"name": "all", "action": "accept+quarantine"}],
+            quarantine={"directory": str(directory / "quarantine")},
+        )
+        with serving(directory, settings) as daemon:
+            (worker,) = daemon.wait_until_idle(1)
+            assert submit(daemon, PLAIN).startswith(b"250")
+            before = largest_kib(worker)
+            assert submit(daemon, LARGE).startswith(b"250")
+            assert daemon.wait_until_idle(1) == {worker}
+            assert largest_kib(worker) - before < len(LARGE) // 1024 // 3
+            assert daemon.trouble() == []
+    assert sink.messages[-1].content == b"X-Marked: yes\r\n" + LARGE
+    assert max(path.stat().st_size for path in directory.glob("quarantine/*/*")) > len(LARGE)
 
 
 # Real daemons
