@@ -4,6 +4,7 @@ import base64
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bqfilter.scoreboard import State
 from tests.daemons.private_clamd import private_clamd
 from tests.daemons.private_spamd import private_spamd
 from tests.daemons.process import Daemon as ScanningDaemon
@@ -246,6 +248,43 @@ def test_a_scanner_that_holds_a_worker_does_not_hold_the_mail_that_it_is_not_for
             verdicts = [submit(daemon, recipient="x@spared.example")[:3] for _ in range(20)]
             assert verdicts == [b"250"] * 20
             assert held.result().startswith(b"451 4.3.0 ")
+
+
+def test_a_message_that_is_being_looked_at_is_finished_before_the_end(sink: Sink, directory: Path) -> None:
+    goes_on = threading.Event()
+
+    def wait(_talk: Talk) -> None:
+        goes_on.wait(PROXY_TIMEOUT)
+
+    with scripted_daemon(hear(END_OF_STREAM), wait, say(b"stream: OK\0")) as fake:
+        settings = settings_for(sink.endpoint, directory, **scanner("clamd", str(fake.address)))
+        with serving(directory, settings) as daemon, ThreadPoolExecutor(1) as pool:
+            held = pool.submit(submit, daemon)
+            eventually(lambda: fake.talks, "the scanner is being asked")
+            daemon.signal(signal.SIGTERM)
+            eventually(lambda: not daemon.pids(State.IDLE), "the other workers gone")
+            goes_on.set()
+            assert held.result().startswith(b"250")
+            assert daemon.process.wait(PROXY_TIMEOUT) == 0
+    assert len(sink.messages) == 1
+
+
+def test_a_scanner_that_never_answers_does_not_hold_up_the_end(sink: Sink, directory: Path) -> None:
+    with scripted_daemon(hang) as fake:
+        settings = settings_for(
+            sink.endpoint,
+            directory,
+            runtime={"drain_timeout": "500ms"},
+            **scanner("clamd", str(fake.address)),
+        )
+        with serving(directory, settings) as daemon, SmtpClient(daemon.address, PROXY_TIMEOUT) as client:
+            client.begin(SENDER, ["b@example.org"])
+            client.send(PLAIN + b".\r\n")
+            eventually(lambda: fake.talks, "the scanner is being asked")
+            daemon.signal(signal.SIGTERM)
+            assert not client.received_until_closed().startswith(b"2")
+            assert daemon.process.wait(PROXY_TIMEOUT) == 0
+    assert not sink.messages
 
 
 def test_scanners_and_policies_that_a_reload_changes_lose_no_message(sink: Sink, directory: Path) -> None:
