@@ -186,9 +186,9 @@ def test_a_scanner_that_is_up_is_shown_with_its_version(sink: Sink) -> None:
 )
 @pytest.mark.parametrize("kind", ["clamd", "spamd", "rspamd"])
 def test_a_scanner_that_is_down_is_wrong_and_what_becomes_of_mail_is_told(
-    sink: Sink, kind: str, on_error: str, consequence: str
+    sink: Sink, directory: Path, kind: str, on_error: str, consequence: str
 ) -> None:
-    table = f'[[{kind}]]\nname = "mine"\nendpoint = "unix:/nonexistent/sock"\non_error = "{on_error}"\n'
+    table = f'[[{kind}]]\nname = "mine"\nendpoint = "unix:{directory}/missing"\non_error = "{on_error}"\n'
     (found,) = of("scanner", settings_for(sink.endpoint, table))
 
     assert not found[0]
