@@ -54,5 +54,5 @@ def _unpacked(text: str, encoding: str) -> bytes | None:
         return None
 
 
-def _text(data: bytearray, charset: str) -> str:
-    return to_utf8(bytes(data), charset).decode("utf-8", "replace")
+def _text(data: bytes | bytearray, charset: str) -> str:
+    return to_utf8(bytes(data), charset).decode("utf-8")
