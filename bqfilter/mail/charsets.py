@@ -5,7 +5,8 @@ as UTF-8. The work is linear in the size of the text.
 
 Only the charsets listed here are known. A name comes out of a message: Python would look for a module of that
 name and remember that there is none, and it has codecs that are no charsets (escapes, compression) or take
-quadratic time (punycode, idna).
+quadratic time (punycode, idna). All that are known are loaded with this module, by the master, so that
+workers share them, and need no right to read the files that they are in.
 """
 
 import codecs
@@ -22,6 +23,8 @@ _NAMES = (
     "iso2022_jp_ext iso2022_kr shift_jis shift_jis_2004 cp932 euc_kr cp949 johab"
 )
 _KNOWN = frozenset(_NAMES.split())
+for _name in _KNOWN:
+    codecs.lookup(_name)
 # Writers say the first and mean the second, which has all of the first, and more.
 _WIDER = {"ascii": "utf_8", "latin_1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _UNKNOWN = "utf_8"

@@ -8,10 +8,11 @@ and raises. Structured fields get no special treatment: a comment or a quoted st
 import binascii
 import re
 
+from bqfilter.mail.charsets import to_utf8
+
 # encoded-word = "=?" charset [ "*" language ] "?" encoding "?" text "?=", RFC 2047 section 2 and RFC 2231
 # section 5. Blanks in the text are forbidden and frequent. No part can run past the next "?".
 _WORD = re.compile(r"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,60})?\?([BbQq])\?([^?]*+)\?=")
-_FALLBACK = "utf-8"
 
 
 def decoded(value: bytes) -> str:
@@ -22,12 +23,12 @@ def decoded(value: bytes) -> str:
     return "".join(part if isinstance(part, str) else _text(*part) for part in _parts(text))
 
 
-def _parts(text: str) -> list[str | tuple[bytes, str]]:
+def _parts(text: str) -> list[str | tuple[bytearray, str]]:
     """Plain text as it stands, encoded words as bytes and charset; neighbours in one charset are joined.
 
     A character may be spread over two words, which is forbidden as well and done by many.
     """
-    parts: list[str | tuple[bytes, str]] = []
+    parts: list[str | tuple[bytearray, str]] = []
     at = 0
     for match in _WORD.finditer(text):
         data, charset = _unpacked(match[3], match[2]), match[1].lower()
@@ -36,11 +37,11 @@ def _parts(text: str) -> list[str | tuple[bytes, str]]:
         between, at = text[at : match.start()], match.end()
         last = parts[-1] if parts else None
         if not isinstance(last, tuple) or (between and not between.isspace()):
-            parts += [between, (data, charset)]
+            parts += [between, (bytearray(data), charset)]
         elif last[1] == charset:
-            parts[-1] = (last[0] + data, charset)
+            last[0].extend(data)
         else:
-            parts.append((data, charset))  # the blanks between two encoded words do not count
+            parts.append((bytearray(data), charset))  # the blanks between two encoded words do not count
     return [*parts, text[at:]]
 
 
@@ -53,8 +54,5 @@ def _unpacked(text: str, encoding: str) -> bytes | None:
         return None
 
 
-def _text(data: bytes, charset: str) -> str:
-    try:
-        return data.decode(charset, "replace")
-    except (LookupError, ValueError):  # no such charset; a codec that takes no "replace"
-        return data.decode(_FALLBACK, "replace")
+def _text(data: bytes | bytearray, charset: str) -> str:
+    return to_utf8(bytes(data), charset).decode("utf-8")

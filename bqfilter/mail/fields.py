@@ -27,6 +27,7 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NAME = re.compile(rb"[!-9;-~]{1,76}")
 _LINE_END = re.compile(r"(?:\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029])+([ \t]*)")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # how Python keeps bytes that are no UTF-8, of an address for one
 _MAX_LINE_CHARS = 998  # RFC 5322 section 2.1.1
 _SOFT_LINE_CHARS = 76  # for encoded words, RFC 2047 section 2
 _HARD_LINE_CHARS = 900  # where a line is cut that has no place to fold
@@ -154,14 +155,16 @@ def touched(edits: Sequence[Edit]) -> set[int]:
 def make_field(name: str | bytes, value: str | bytes) -> bytes:
     """A whole field that holds `value`, with its line end. Raises ValueError for a name that cannot be one.
 
-    Text beyond ASCII becomes encoded words (RFC 2047). A line end within the value stays a fold where a blank
-    follows it and becomes one where none does, so that no value can end its field; other control characters
-    go. A line that is longer than RFC 5322 allows is cut, wherever that falls.
+    Text beyond ASCII becomes encoded words (RFC 2047), U+FFFD for what is no character. A line end within
+    the value stays a fold where a blank follows it and becomes one where none does, so that no value can end
+    its field; other control characters go. A line that is longer than RFC 5322 allows is cut, wherever that
+    falls.
     """
     name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} cannot be the name of a header field")
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    text = _SURROGATE.sub("\ufffd", text)
     text = _CONTROL.sub("", _LINE_END.sub(lambda fold: "\n" + (fold[1] or " "), text.strip()))
     lines = [part for line in text.split("\n") for part in _folded(line, len(name) + 2)]
     lines = [line for line in lines if line.strip(b" \t")] or [b""]

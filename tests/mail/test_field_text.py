@@ -1,5 +1,7 @@
 """Header values as text."""
 
+import encodings
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +54,11 @@ def test_no_value_raises(value: bytes) -> None:
 def test_a_hostile_value_of_a_megabyte_is_read_in_linear_time(piece: bytes) -> None:
     """Quadratic time would be hours."""
     assert decoded(piece * (1_000_000 // len(piece))) is not None
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "unicode_escape", "hostile-1"])
+def test_what_python_alone_calls_a_charset_is_none(charset: str) -> None:
+    known = dict(encodings._cache)  # type: ignore[attr-defined]
+
+    assert decoded(f"=?{charset}?q?a-b=5C?=".encode()) == "a-b\\"
+    assert encodings._cache == known  # type: ignore[attr-defined]  # it would remember each name for ever

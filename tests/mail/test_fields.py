@@ -107,3 +107,7 @@ def test_what_a_field_looks_like(value: str, field: bytes) -> None:
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name"):
         make_field(name, "x")
+
+
+def test_bytes_that_were_no_characters_are_replaced() -> None:
+    assert make_field("X", b"a\xff@x".decode("utf-8", "surrogateescape")) == make_field("X", "a\ufffd@x")

@@ -183,3 +183,11 @@ def test_a_name_is_no_longer_than_the_header_lets_it_be(number: int) -> None:
     header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
 
     assert max(map(len, media_of(Header(header)).names)) <= len(header)
+
+
+def test_the_longest_name_that_somebody_would_write_is_read_whole() -> None:
+    sections = b"".join(b";\r\n filename*%d*=%b" % (at, b"%C3%A4" * 10) for at in range(26))
+    found = media(b"Content-Disposition: attachment" + sections)
+
+    assert not found.is_cut
+    assert "\u00e4" * 260 in found.names

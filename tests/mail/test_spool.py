@@ -183,3 +183,17 @@ def test_memory_that_ends_is_a_failure_and_what_was_kept_is_let_go(tmp_path: Pat
     assert not spool.has_no_room
     assert spool.wire() == b""
     assert spool.wire_bytes == len(b"firstsecondthird")
+
+
+def test_two_readers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    spool = spooled(tmp_path, memory=0)
+    spool.append(b"x" * 200_000 + b"\r\n.\r\n")
+    whole = b"".join(spool.content())
+
+    one, other = spool.content(), spool.content()
+    pairs = list(zip(one, other, strict=True))
+
+    assert len(pairs) > 1
+    assert b"".join(first for first, _ in pairs) == whole
+    assert b"".join(second for _, second in pairs) == whole
+    spool.close()
