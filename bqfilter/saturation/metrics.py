@@ -50,7 +50,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "config_reload_failures",
             "counter",
             (),
-            "Reloads that left the old settings in force. The log names the key.",
+            "Reloads that left the old settings in force, and upgrades in place that left the old program. "
+            "The log says why.",
         ),
         Metric(
             "master_heartbeat_timestamp_seconds",

@@ -137,6 +137,25 @@ def test_what_a_killed_daemon_has_left_is_no_obstacle(site: Site, sink: Sink) ->
     assert site.deliver().startswith(b"250 ")
 
 
+def test_a_daemon_takes_a_new_program_and_stays_what_it_is(site: Site, sink: Sink) -> None:
+    site.write(sink.endpoint)
+    done = subprocess.run(
+        [*COMMAND, "serve", "--daemon", "--config", "bqfilterd.toml"],
+        capture_output=True, text=True, timeout=90, check=False, cwd=site.directory,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pid, old = site.pid(), set(site.workers())
+    os.kill(pid, signal.SIGUSR2)
+    eventually(lambda: len(site.workers()) == 2 and not old & set(site.workers()), "new workers", 60.0)
+    assert site.pid() == pid
+    assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+    assert Path(f"/proc/{pid}/fd/2").readlink() == Path("/dev/null")
+    assert site.deliver().startswith(b"250 ")
+    assert f"already, pid {pid} " in failing(site, 1)
+    site.stop()
+
+
 def failing(site: Site, status: int) -> str:
     done = site.start()
     assert done.returncode == status, done.stderr

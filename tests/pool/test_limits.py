@@ -9,6 +9,8 @@ import pytest
 from bqfilter.config import Settings
 from bqfilter.config.loader import parse
 from bqfilter.pool.limits import Host, shortages
+from tests.doubles.sink import Sink
+from tests.pool.daemon import deliver, serving, settings_for
 
 PLENTY = {resource.RLIMIT_NOFILE: 1024, resource.RLIMIT_NPROC: -1}
 MEMINFO = "MemTotal: 8000000 kB\nMemAvailable: {} kB\n"
@@ -111,3 +113,15 @@ def test_a_spool_without_room_for_every_workers_largest_message_is_found(tmp_pat
 def test_messages_that_stay_in_memory_need_no_spool(tmp_path: Path) -> None:
     more = f'[spool]\ndirectory = "{tmp_path}/none"\nmemory = "1MiB"\n[limits]\nmessage_size = "1MiB"\n'
     assert list(shortages(settings(more), host(tmp_path))) == []
+
+
+def test_a_daemon_says_at_its_start_what_is_too_low_and_serves(sink: Sink, directory: Path) -> None:
+    somaxconn = Host().number("proc/sys/net/core/somaxconn")
+    assert somaxconn is not None
+    assert somaxconn < 65535, "this machine is beyond what can be configured"
+    listen = [{"endpoint": "inet:127.0.0.1:0", "backlog": 65535}]
+    with serving(directory, settings_for(sink.endpoint, directory, listen=listen)) as daemon:
+        daemon.wait_for_log(
+            rf"warning: limit is lower than what may be needed limit=net\.core\.somaxconn found={somaxconn} "
+        )
+        assert deliver(daemon).startswith(b"250 ")

@@ -68,13 +68,21 @@ def installation(directory: Path) -> Installation:
 
 @contextmanager
 def running(
-    installation: Installation, settings: dict[str, Any], environment: dict[str, str] | None = None
+    installation: Installation,
+    settings: dict[str, Any],
+    environment: dict[str, str] | None = None,
+    passed: socket.socket | None = None,
 ) -> Iterator[Daemon]:
+    """Start the copy; `passed` is a socket that a service manager gives it."""
+    fds = () if passed is None else (passed.fileno(),)
+    manager = [f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{fd}' for fd in fds]
+    shell = ["/bin/bash", "-c", *manager, "bash"] if manager else []
     directory = installation.directory
     (directory / "bqfilterd.toml").write_text(toml(settings))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bqfilter", "serve", "--config", "bqfilterd.toml"],
+            [*shell, sys.executable, "-m", "bqfilter", "serve", "--config", "bqfilterd.toml"],
+            pass_fds=fds,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
         )  # fmt: skip
@@ -227,6 +235,22 @@ def test_all_keys_are_taken_as_by_a_restart(sink: Sink, installation: Installati
         take_over(daemon)
         assert not (directory / "a").exists()
         assert greets(directory / "b")
+
+
+def test_a_service_managers_socket_stays_its_own(sink: Sink, installation: Installation) -> None:
+    path = installation.directory / "s"
+    listen = [{"endpoint": f"unix:{path}"}]
+    settings = settings_for(sink.endpoint, installation.directory, listen=listen)
+    with socket.socket(socket.AF_UNIX) as manager:
+        manager.bind(str(path))
+        path.chmod(0o666)
+        manager.listen(5)
+        with running(installation, settings, passed=manager) as daemon:
+            take_over(daemon)
+            assert greets(path)
+            assert daemon.stop() == 0
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))  # and waits there for the next daemon
 
 
 def greets(path: Path) -> bool:

@@ -68,6 +68,31 @@ def test_reloads_under_load_refuse_nothing_and_lose_nothing(
     assert not bqfilterd.trouble()
 
 
+def test_a_new_program_in_place_under_load_refuses_nothing_and_loses_nothing(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView, before: str
+) -> None:
+    bqfilterd = filters.start(pool={"workers": 4})
+    load = start_load(postfix.at(before), messages=MESSAGES // 2)
+    upgrades = 0
+    while load.running() and upgrades < 5:
+        upgrade(bqfilterd)
+        upgrades += 1
+    assert upgrades, "the load was over before it began: send more messages"
+    load.wait()
+    delivered_once(postfix, maillog, load)
+    assert bqfilterd.process.poll() is None
+    assert not maillog.trouble()
+    assert not bqfilterd.trouble()
+
+
+def upgrade(bqfilterd: Bqfilterd) -> None:
+    """SIGUSR2; return when the new pool is complete and the old workers are gone."""
+    old, before = bqfilterd.workers(), bqfilterd.log().count(" ready ")
+    bqfilterd.signal(signal.SIGUSR2)
+    eventually(lambda: bqfilterd.log().count(" ready ") > before, "the new program is ready", 60.0)
+    eventually(lambda: bqfilterd.workers().isdisjoint(old), "the old workers are gone")
+
+
 def reload(bqfilterd: Bqfilterd, filters: Filters, workers: int) -> None:
     """Return when the old workers are gone and the new number of new ones is there."""
     old = bqfilterd.workers()
