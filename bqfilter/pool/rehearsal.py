@@ -15,7 +15,7 @@ import signal
 from collections.abc import Sequence
 
 from bqfilter.errors import ConfigError, ScannerFailure
-from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.pool.startup import Identity, die_with, drop_privileges
 from bqfilter.scanning.scanner import Scanner
 
 _TIMEOUT = 10.0  # seconds for all of them together
@@ -39,10 +39,11 @@ def rehearse(scanners: Sequence[Scanner], identity: Identity | None) -> None:
 def _rehearsed(scanners: Sequence[Scanner], identity: Identity | None) -> str:
     """What went wrong, empty where nothing did. Raises OSError."""
     reader, writer = os.pipe()
+    master_pid = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _perform(scanners, identity, writer)
+            _perform(scanners, identity, writer, master_pid)
     except OSError:
         os.close(reader)
         raise
@@ -56,11 +57,12 @@ def _rehearsed(scanners: Sequence[Scanner], identity: Identity | None) -> str:
         os.waitpid(pid, 0)
 
 
-def _perform(scanners: Sequence[Scanner], identity: Identity | None, writer: int) -> None:
+def _perform(scanners: Sequence[Scanner], identity: Identity | None, writer: int, master_pid: int) -> None:
     """In the child. What the site's code does to it ends with it."""
     told = ""
     try:
         drop_privileges(identity)
+        die_with(master_pid)  # it holds the master's sockets, which nobody would accept from
         for scanner in scanners:
             try:
                 scanner.after_fork_in_worker()

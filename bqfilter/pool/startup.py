@@ -3,8 +3,10 @@
 Each function raises ConfigError with a sentence for the operator; nothing has been forked by then.
 """
 
+import ctypes
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from bqfilter.net.address import AllowList, Endpoint, SocketAddress, resolve
 from bqfilter.net.listeners import Listener, adopt, bind_inet, bind_unix
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised here, not bound)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,13 @@ def acting_as(identity: Identity | None) -> Iterator[None]:
         os.seteuid(uid)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def die_with(master_pid: int) -> None:
+    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master_pid:
+        os._exit(0)
 
 
 def make_runtime_directory(path: str, identity: Identity | None) -> None:
