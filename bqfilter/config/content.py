@@ -484,6 +484,12 @@ class SpamdSettings(ScannerSettings):
     on_hit: Response = _on_hit(TAG)
     reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
 
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        for key, response in (("quarantine_score", QUARANTINE), ("reject_score", REJECT)):
+            if getattr(self, key):
+                yield key, response
+
     def problems(self) -> Iterator[Problem]:
         yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
         if 0 < self.reject_score <= self.quarantine_score:

@@ -124,6 +124,11 @@ def edited(header: Header, edits: Iterable[Edit]) -> bytes:
     Where two edits touch one field the later one counts, except that what was removed stays removed. Whatever
     goes in at one place goes in in the order of the edits.
     """
+    return b"".join(new for _, new in carried_out(header, edits))
+
+
+def carried_out(header: Header, edits: Iterable[Edit]) -> Iterator[tuple[bytes, bytes]]:
+    """The same, piece by piece: what stood there, and what does now; empty for what was or is not there."""
     inserts: dict[int, list[bytes]] = defaultdict(list)
     replacements: dict[int, bytes] = {}
     for edit in edits:
@@ -135,12 +140,10 @@ def edited(header: Header, edits: Iterable[Edit]) -> bytes:
                     replacements[at] = text
             case Remove(at):
                 replacements[at] = b""
-    parts: list[bytes] = []
     for field in header.fields:
-        parts += inserts.get(field.index, ())
-        parts.append(replacements.get(field.index, field.raw))
-    parts += inserts.get(len(header.fields), ())
-    return b"".join(parts)
+        yield from ((b"", text) for text in inserts.get(field.index, ()))
+        yield field.raw, replacements.get(field.index, field.raw)
+    yield from ((b"", text) for text in inserts.get(len(header.fields), ()))
 
 
 def touched(edits: Sequence[Edit]) -> set[int]:

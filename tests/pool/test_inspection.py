@@ -1,5 +1,6 @@
 """What `check` finds out, against a real after-filter server and with things missing."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.pool import inspection
 from bqfilter.pool.inspection import Finding, inspect
+from tests.doubles.programs import short_directory
 from tests.doubles.sink import Sink
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 ALL = (
     b"PIPELINING",
@@ -106,3 +110,52 @@ def test_a_backlog_that_the_kernel_would_cut_is_wrong(
     (found,) = wrong(inspect(settings_for(sink.endpoint)))
 
     assert found[1].endswith("sysctl -w net.core.somaxconn=256")
+
+
+def scanner_lines(settings: Settings) -> list[tuple[bool, str]]:
+    return [(found.is_well, found.text) for found in inspect(settings) if found.subject == "scanner"]
+
+
+@needs_root
+def test_a_scanner_is_called_by_the_account_that_workers_have(sink: Sink) -> None:
+    with short_directory("bqin-") as directory, socket.socket(socket.AF_UNIX) as listening:
+        path = directory / "clamd.sock"
+        listening.bind(str(path))
+        listening.listen(1)
+        path.chmod(0o660)
+        (line,) = scanner_lines(settings_for(sink.endpoint, f'[[clamd]]\nendpoint = "unix:{path}"\n'))
+
+    assert line == (False, f"clamd: unix:{path}: Permission denied: mail would be deferred")
+
+
+def test_without_scanners_nobody_is_called(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "run_errand", None)
+
+    assert scanner_lines(settings_for(sink.endpoint)) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        pytest.param(TimeoutError, "a scanner does not return when it is called", id="does not return"),
+        pytest.param(
+            ChildProcessError, "a scanner ended the process when it was called", id="ends the process"
+        ),
+    ],
+)
+def test_a_scanner_that_ends_or_holds_up_the_call_is_wrong(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch, failure: type[OSError], told: str
+) -> None:
+    def fail(*_: object) -> str:
+        raise failure
+
+    monkeypatch.setattr(inspection, "run_errand", fail)
+
+    assert scanner_lines(settings_for(sink.endpoint, '[[clamd]]\nendpoint = "unix:/a"\n')) == [(False, told)]
+
+
+def test_a_mistake_while_scanners_are_called_is_told(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "run_errand", lambda *_: "KeyError: 'x'")
+
+    lines = scanner_lines(settings_for(sink.endpoint, '[[clamd]]\nendpoint = "unix:/a"\n'))
+    assert lines == [(False, "KeyError: 'x'")]

@@ -142,17 +142,23 @@ class Filters:
         self._postfix = postfix
         self._started: list[Bqfilterd] = []
 
-    def settings(self, after: str = "after", **tables: dict[str, Any]) -> Settings:
-        """The usual settings with `after` behind it; the keys of a keyword's table go over the usual ones."""
+    def settings(self, after: str = "after", **tables: Any) -> Settings:
+        """The usual settings with `after` behind it; the keys of a keyword's table go over the usual ones.
+
+        A keyword that is a list is an array of tables.
+        """
         usual: dict[str, dict[str, Any]] = {
             "pool": {"workers": 4},
             "upstream": {"endpoint": self._endpoint(after)},
             "runtime": {"user": "nobody", "directory": str(self._directory / "run"), "drain_timeout": "10s"},
+            "quarantine": {"directory": str(self._directory / "quarantine")},
         }
-        merged = {name: usual.get(name, {}) | tables.get(name, {}) for name in {**usual, **tables}}
-        return {"listen": [{"endpoint": self._endpoint("filter"), "backlog": 256}], **merged}
+        arrays = {name: table for name, table in tables.items() if isinstance(table, list)}
+        single = {name: table for name, table in tables.items() if name not in arrays}
+        merged = {name: usual.get(name, {}) | single.get(name, {}) for name in {**usual, **single}}
+        return {"listen": [{"endpoint": self._endpoint("filter"), "backlog": 256}], **merged, **arrays}
 
-    def start(self, after: str = "after", **tables: dict[str, Any]) -> Bqfilterd:
+    def start(self, after: str = "after", **tables: Any) -> Bqfilterd:
         program = start_bqfilterd(self._directory, self.settings(after, **tables))
         self._started.append(program)
         return program
