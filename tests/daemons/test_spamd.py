@@ -14,6 +14,7 @@ from bqfilter.mail.fields import Header, edited
 from bqfilter.mail.message import Message
 from bqfilter.net.address import resolve
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.spamd import Spamd
 from bqfilter.smtp.commands import Mail, Rcpt
@@ -33,7 +34,7 @@ SPAM = HEADER + b"\r\nThe meeting is at ten. " + PATTERN + b"\r\n"
 
 
 def scanner(daemon: Daemon, **settings: Any) -> Spamd:
-    return Spamd(SpamdSettings(endpoints=(daemon.unix,), **settings), resolve(daemon.unix), CLOCK)
+    return Spamd(SpamdSettings(endpoints=(daemon.unix,), **settings), Dialler([daemon.address], CLOCK))
 
 
 def scan(
@@ -55,7 +56,7 @@ def changed_header(content: bytes, report: Report) -> Header:
 def test_spam_is_told_from_ham(spamd: Daemon, scheme: str, spam_headers: bool) -> None:
     endpoint = getattr(spamd, scheme)
     settings = SpamdSettings(endpoints=(endpoint,), spam_headers=spam_headers, reject_score=100.0)
-    asked = Spamd(settings, resolve(endpoint), CLOCK)
+    asked = Spamd(settings, Dialler(resolve(endpoint), CLOCK))
     ham, spam, gtube = (scan(asked, content) for content in (HAM, SPAM, HEADER + b"\r\n" + GTUBE + b"\r\n"))
 
     assert (ham.finding, ham.response) == (Finding.CLEAN, None)
