@@ -122,7 +122,7 @@ def test_whatever_is_wrong_with_a_scanner_a_message_is_answered_as_on_error_says
     for name in passed:
         content = delivered[b"RCPT TO:<someone@%b.example>" % name.encode()]
         assert content.startswith(
-            b"X-Bqfilter-Report: filter.example;\r\n\taction=accept;\r\n\t%b=error (" % name.encode()
+            b"X-Bqfilter-Report: filter.example;\r\n\taction=accept;\r\n\t%b=error\r\n" % name.encode()
         )
         assert content.endswith(b"\r\n" + PLAIN)
 
