@@ -19,13 +19,13 @@ from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.smtp.commands import Mail
 from tests.daemons.private_clamd import (
-    EICAR,
     PATTERN,
     STREAM_MAX_BYTES,
     add_signature,
     private_clamd,
 )
 from tests.daemons.process import Daemon
+from tests.doubles.messages import EICAR
 from tests.doubles.programs import eventually
 
 LONG = 300.0  # seconds; a test that comes near to it has failed

@@ -27,8 +27,9 @@ from bqfilter.scanning.rspamd import Rspamd
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.replies import Reply
 from tests.doubles.http_server import answering, http_server, saying
+from tests.doubles.messages import GTUBE
 from tests.doubles.programs import REPOSITORY, eventually
-from tests.doubles.rspamd import GTUBE, PASSWORD, RspamdDaemon, running_rspamd
+from tests.doubles.rspamd import PASSWORD, RspamdDaemon, running_rspamd
 
 from .test_rspamd_reply import HAM
 from .test_rspamd_request import ADDRESSES, envelope
