@@ -121,7 +121,7 @@ _FORMER = _message("The offer", b"As we said on the phone.\r\n", "former@demo.ex
 # The field that a message with a finding gets.
 _REDIRECTED = (
     b"X-Bqfilter-Report: filter.demo.example;\r\n"
-    b"\taction=accept;\r\n"
+    b"\taction=redirect;\r\n"
     b"\trules=hit (recipient_checks.regexp:2 REDIRECT successor@demo.example);\r\n"
     b"\tattachments=clean\r\n"
 )

@@ -20,6 +20,8 @@ from click.testing import CliRunner
 from bqfilter.cli.check import check
 from bqfilter.cli.postfix_config import postfix_config
 from bqfilter.config import load
+from bqfilter.config.content import PolicySettings
+from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.config.schema import Settings
 from bqfilter.net.address import Endpoint, parse_network
 from bqfilter.saturation.agreement import CHECKS, disagreements
@@ -334,11 +336,18 @@ def mending_command(finding: Finding) -> str:
     return next((way for way in ways if way.startswith("postconf")), "")
 
 
+BY_RECIPIENT = PolicySettings(name="sales", recipients=(AddressPattern.parse("@sales.example"),))
+
 MISFITS: dict[str, tuple[Settings, list[Change], set[str]]] = {
     "a session limit that is too long for so many": (
         settings("budget.session = '30s'"),
         [("-F", f"{BEFORE}/process_limit=100")],
         {"sizing-law"},
+    ),
+    "policies by recipient behind speed_adjust": (
+        dataclasses.replace(settings(), policy=(BY_RECIPIENT,)),
+        [],
+        {"mixed-verdicts"},
     ),
     "a small backlog": (with_listen(settings(), backlog=19), [], {"backlog"}),
     "Postfix is not allowed in": (
