@@ -5,22 +5,26 @@ report, how the header would change, and whether the message's DKIM signatures v
 Nothing is sent, kept, counted or remembered.
 
 DKIM is looked at where dkimpy is installed (the extra "dkim"); it asks the DNS for the signers' keys.
+
+Files are read at their places (pread), so one that was opened once can be read several times at once, also by
+somebody who might not open it.
 """
 
-import difflib
+import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from bqfilter.budget import Budget
 from bqfilter.config.schema import Settings
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
-from bqfilter.mail.fields import edited
+from bqfilter.mail.fields import Edit, Header, carried_out
 from bqfilter.mail.message import Message
 from bqfilter.mail.outgoing import Edited
+from bqfilter.net.address import Endpoint
 from bqfilter.scanning.judge import Judge
 from bqfilter.scanning.plan import Judged, plan
 from bqfilter.scanning.report import Finding
@@ -32,7 +36,8 @@ from bqfilter.smtp.replies import Reply
 
 _PIECE_BYTES = 65536
 _DKIM_LIMIT = 64 << 20  # bytes of a message; dkimpy holds it whole, several times
-_ENVELOPE_LINE = re.compile(rb"From [^\r\n]*\r?\n")  # of an mbox, RFC 4155: no part of the message
+_SIGNATURE_LIMIT = 20  # of a message; each may ask the DNS, twice
+_ENVELOPE_LINE = re.compile(rb"\AFrom [^\r\n]*\r?\n")  # of an mbox, RFC 4155: no part of the message
 
 FindKey = Callable[..., bytes | None]
 """How dkimpy is to find a key: by name, with a timeout; the TXT record, or None."""
@@ -50,7 +55,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What would be done for the recipients of one policy; `changes` is a diff of the header."""
+    """What would be done for the recipients of one policy; `changes` are lines of the header, "-" and "+"."""
 
     judged: Judged
     changes: tuple[str, ...]
@@ -74,21 +79,22 @@ class Trial:
         return not is_passed_on or any(report.finding is not Finding.CLEAN for report in reports)
 
 
-def read_message(path: Path, header_limit: int) -> Message:
-    """The message in a file, with line ends of any kind. Raises OSError once it is read."""
+def read_message(file: BinaryIO, header_limit: int) -> Message:
+    """The message in an open file, with line ends of any kind. Raises OSError once it is read."""
 
     def pieces() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            first = file.readline(1000)
-            yield b"" if _ENVELOPE_LINE.fullmatch(first) else first
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
+        at = 0
+        while piece := os.pread(file.fileno(), _PIECE_BYTES, at):
+            yield piece if at else _ENVELOPE_LINE.sub(b"", piece, count=1)
+            at += len(piece)
 
     return Message(lambda: without_strays(pieces()), header_limit)
 
 
-def envelope_of(sender: str, recipients: Sequence[str], facts: dict[str, str]) -> Envelope:
-    """An envelope as a client would have told it; `facts` are XFORWARD attributes."""
+def envelope_of(
+    sender: str, recipients: Sequence[str], facts: dict[str, str], listener: Endpoint | None = None
+) -> Envelope:
+    """An envelope as a client would have told it, who came in by `listener`; `facts` are of XFORWARD."""
     attributes = {name.encode("ascii"): value.encode("utf-8") for name, value in facts.items()}
     address = sender.encode("utf-8")
     addresses = [one.encode("utf-8") for one in recipients]
@@ -97,6 +103,7 @@ def envelope_of(sender: str, recipients: Sequence[str], facts: dict[str, str]) -
         Mail(b"MAIL FROM:<%b>" % address, address, b""),
         [Rcpt(rcpt_line(one), one, b"") for one in addresses],
         session_id="TRIAL",
+        listener=listener,
     )
 
 
@@ -110,6 +117,8 @@ def try_out(
     find_key: FindKey | None = None,
 ) -> Trial:
     """Judge one message. Raises OSError where it cannot be read."""
+    if 0 < settings.limits.message_size < message.size:
+        return Trial((), replies.MESSAGE_TOO_BIG)
     if message.header_is_too_large:
         return Trial((), replies.HEADER_TOO_BIG)
     now = time.monotonic()
@@ -128,15 +137,21 @@ def _opinion(
     if not one.verdict.action.delivers:
         return Opinion(one, (), has_new_body=False, signatures=())
     edits, body = judge.edits(one, message, envelope), one.verdict.body
-    before, after = _lines(message.header.raw), _lines(edited(message.header, edits))
-    diff = tuple(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
     changed = Edited(message, edits, body, is_small=False)
     signatures = tuple(_signatures(message, changed.cleaned, find_key))
-    return Opinion(one, tuple(line for line in diff if line[:2] != "@@"), body is not None, signatures)
+    return Opinion(one, tuple(_changes(message.header, edits)), body is not None, signatures)
 
 
-def _lines(header: bytes) -> list[str]:
-    return header.decode("utf-8", "backslashreplace").replace("\r\n", "\n").splitlines()
+def _changes(header: Header, edits: Iterable[Edit]) -> Iterator[str]:
+    """The lines that go, and those that come."""
+    for old, new in carried_out(header, edits):
+        if old != new:
+            yield from (f"-{line}" for line in _lines(old))
+            yield from (f"+{line}" for line in _lines(new))
+
+
+def _lines(field: bytes) -> list[str]:
+    return field.decode("utf-8", "backslashreplace").removesuffix("\r\n").split("\r\n") if field else []
 
 
 def _signatures(
@@ -146,7 +161,8 @@ def _signatures(
     count = len(message.header.all(b"DKIM-Signature"))
     if not count:
         return
-    before = _verified(b"".join(message.content()), count, find_key) if message.size <= _DKIM_LIMIT else []
+    can_tell = message.size <= _DKIM_LIMIT and count <= _SIGNATURE_LIMIT
+    before = _verified(b"".join(message.content()), count, find_key) if can_tell else []
     after = _verified(b"".join(changed()), count, find_key) if before else []
     for number, field in enumerate(message.header.all(b"DKIM-Signature")):
         tags = dict(re.findall(rb"\b([ds])[ \t]*=[ \t]*([^;\s]+)", field.value))

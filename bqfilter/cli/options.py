@@ -1,4 +1,4 @@
-"""What several commands share: the --config option and the way a bad configuration ends a command."""
+"""What several commands share: the --config option, how a bad configuration ends, where log lines go."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bqfilter.errors import ConfigError
+from bqfilter.log import Priority, Sink
 
 DEFAULT_PATH = "/etc/bqfilter/bqfilterd.toml"
 
@@ -30,3 +31,11 @@ def configuration_errors() -> Iterator[None]:
     except ConfigError as error:
         click.echo(f"bqfilterd: {error}", err=True)
         raise click.exceptions.Exit(os.EX_CONFIG) from error
+
+
+class TerminalSink(Sink):
+    """What the parts of a filter have to log goes to standard error, while a command uses them."""
+
+    def _try(self, _priority: Priority, line: str) -> bool:
+        click.echo(line, err=True)
+        return True

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bqfilter.cli.options import config_option, configuration_errors
+from bqfilter.cli.options import TerminalSink, config_option, configuration_errors
 from bqfilter.config import Settings, load
 from bqfilter.config.content_kinds import ADDRESS, AddressPattern
 from bqfilter.config.units import parse_duration, parse_size
 from bqfilter.errors import QuarantineFailure
-from bqfilter.log import Log, Priority, Sink
+from bqfilter.log import Log
 from bqfilter.net.address import parse_network
 from bqfilter.quarantine import Quarantine, State
 from bqfilter.quarantine.expiry import Limits
@@ -326,20 +326,12 @@ def _releaser(settings: Settings) -> Iterator[Releaser]:
 
     upstream = Upstream(
         settings, upstream_addresses(settings), hostname_of(settings), time.monotonic, connect,
-        Log(_Terminal(), is_json=False),
+        Log(TerminalSink(), is_json=False),
     )  # fmt: skip
     try:
         yield Releaser(upstream, settings.spool, time.monotonic, time.time)
     finally:
         upstream.close()
-
-
-class _Terminal(Sink):
-    """What the leg to the after-filter server has to say goes to standard error."""
-
-    def _try(self, _priority: Priority, line: str) -> bool:
-        click.echo(line, err=True)
-        return True
 
 
 def _release_one(store: Quarantine, releaser: Releaser, identifier: str, order: Any) -> bool:

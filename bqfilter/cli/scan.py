@@ -1,15 +1,23 @@
-"""`bqfilterd scan`: the present policy on messages in files."""
+"""`bqfilterd scan`: the present policy on messages in files.
 
+Messages are hostile, and whoever looks at them is better nobody: all files are opened first, and started by
+root it goes on as `runtime.user`, as a worker does.
+"""
+
+import contextlib
 import json
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from bqfilter.cli.options import config_option, configuration_errors
+from bqfilter.cli.options import TerminalSink, config_option, configuration_errors
 from bqfilter.config import load
+from bqfilter.log import Log
+from bqfilter.net.address import Endpoint
 
 if TYPE_CHECKING:
     from bqfilter.scanning.report import Report
@@ -39,6 +47,12 @@ _OUTCOMES = {True: "verifies", False: "FAILS", None: "unknown"}
 @click.option("--name", default="", metavar="HOST", help="Its verified host name.")
 @click.option("--helo", default="", metavar="HOST", help="What it calls itself.")
 @click.option("--source", type=click.Choice(["local", "remote"]), default="remote", show_default=True)
+@click.option(
+    "--listener",
+    default="",
+    metavar="ENDPOINT",
+    help="The [[listen]] endpoint by which they come in, the first one by default.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
 def scan(
     path: Path,
@@ -49,16 +63,17 @@ def scan(
     name: str,
     helo: str,
     source: str,
+    listener: str,
     as_json: bool,
 ) -> None:
     """Say what would be done with messages, without doing it.
 
-    FILES hold one message each. Every scanner that the policies name is asked as it would be for mail. Exit
-    status 0: all would be passed on without a finding; 1: something was found, or could not be looked at; 78:
-    the configuration cannot be used.
+    FILES hold one message each. Every scanner that the policies name is asked as it would be for mail, and by
+    the same account: started by root, this command goes on as `runtime.user`. Exit status 0: all would be
+    passed on without a finding; 1: something was found, or could not be looked at; 78: the configuration
+    cannot be used.
     """
-    from bqfilter.log import open_log
-    from bqfilter.pool.startup import hostname_of
+    from bqfilter.pool.startup import drop_privileges, find_identity, hostname_of
     from bqfilter.scanning.making import make_scanners
     from bqfilter.trial import envelope_of, read_message, try_out
 
@@ -66,42 +81,81 @@ def scan(
         settings = load(path)
         hostname = hostname_of(settings)
         scanners = make_scanners(settings, hostname)
-        log = open_log("stderr", "text")
+        identity = find_identity(settings.runtime.user)
     facts = {"ADDR": client, "NAME": name, "HELO": helo, "SOURCE": source.upper()}
-    envelope = envelope_of(sender, recipients, {key: value for key, value in facts.items() if value})
-    is_clean = True
-    for file in files:
+    log = Log(TerminalSink(), is_json=False)
+    told = {key: value for key, value in facts.items() if value}
+    envelope = envelope_of(
+        sender, recipients, told, _listener(listener, [one.endpoint for one in settings.listen])
+    )
+
+    def is_well(file: Path, stream: BinaryIO) -> bool:
+        began = time.perf_counter()
         try:
-            message = read_message(file, settings.headers.size_limit)
-            began = time.perf_counter()
+            message = read_message(stream, settings.headers.size_limit)
             trial = try_out(settings, scanners, hostname.decode("ascii"), message, envelope, log)
         except OSError as error:
-            raise click.ClickException(f"{file}: {error.strerror or error}") from error
+            return _tell_unreadable(file, error)
         seconds = time.perf_counter() - began
-        is_clean = is_clean and not trial.has_findings
-        lines = [json.dumps(_as_object(file, trial))] if as_json else _as_text(file, trial, seconds)
-        for line in lines:
+        for line in [json.dumps(_as_object(file, trial))] if as_json else _as_text(file, trial, seconds):
             click.echo(line)
+        return not trial.has_findings
+
+    _allow_many_files()
+    with contextlib.ExitStack() as stack:
+        opened = [(file, stream) for file in files if (stream := _opened(file, stack))]
+        drop_privileges(identity)
+        results = [is_well(*one) for one in opened]
+    is_clean = all(results) and len(results) == len(files)
     raise click.exceptions.Exit(_NO_FINDING if is_clean else _FOUND_SOMETHING)
 
 
+def _listener(text: str, known: list[Endpoint]) -> Endpoint:
+    if not text:
+        return known[0]
+    found = next((one for one in known if str(one) == text), None)
+    if found is None:
+        raise click.UsageError(f"--listener {text}: there are {', '.join(map(str, known))}")
+    return found
+
+
+def _opened(file: Path, stack: contextlib.ExitStack) -> BinaryIO | None:
+    """The file, open until the end of the stack; None, and a line about it, where it cannot be opened."""
+    try:
+        return stack.enter_context(file.open("rb"))
+    except OSError as error:
+        _tell_unreadable(file, error)
+        return None
+
+
+def _tell_unreadable(file: Path, error: OSError) -> bool:
+    click.echo(f"bqfilterd: {_shown(str(file))}: {error.strerror or error}", err=True)
+    return False
+
+
+def _allow_many_files() -> None:
+    """As many as there may be; all are open at once."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _as_text(file: Path, trial: "Trial", seconds: float) -> Iterator[str]:
-    yield f"{file}: {trial.reply} ({seconds * 1000:.0f} ms)"
+    yield f"{_shown(str(file))}: {_shown(str(trial.reply))} ({seconds * 1000:.0f} ms)"
     for opinion in trial.opinions:
         yield from _opinion_lines(opinion)
 
 
 def _opinion_lines(opinion: "Opinion") -> Iterator[str]:
     verdict, group = opinion.judged.verdict, opinion.judged.group
-    addresses = ", ".join(rcpt.address.decode("utf-8", "backslashreplace") for rcpt in group.recipients)
+    addresses = _shown(", ".join(_text(rcpt.address) for rcpt in group.recipients))
     reason = f" ({_shown(verdict.reason)})" if verdict.reason else ""
     copy = ", and a copy is kept" if verdict.keeps_copy else ""
     yield f"  policy {group.policy.name} for {addresses}: {verdict.action}{copy}{reason}"
     yield from (f"    {line}" for line in map(_report_line, verdict.reports))
     if verdict.recipients is not None:
-        yield f"    goes to {', '.join(_shown(one.decode()) for one in verdict.recipients)} instead"
+        yield f"    goes to {', '.join(_shown(_text(one)) for one in verdict.recipients)} instead"
     if verdict.copies:
-        yield f"    goes to {', '.join(_shown(one.decode()) for one in verdict.copies)} as well"
+        yield f"    goes to {', '.join(_shown(_text(one)) for one in verdict.copies)} as well"
     yield from (f"    {_shown(line)}" for line in opinion.changes)
     if opinion.has_new_body:
         yield "    the body is replaced"

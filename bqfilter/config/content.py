@@ -484,6 +484,12 @@ class SpamdSettings(ScannerSettings):
     on_hit: Response = _on_hit(TAG)
     reply: ReplyTemplate = _reply("550 5.7.1 Message refused as spam, score {score}")
 
+    def responses(self) -> Iterator[tuple[str, Response]]:
+        yield from ScannerSettings.responses(self)  # super() alone does not work in a class with slots
+        for key, response in (("quarantine_score", QUARANTINE), ("reject_score", REJECT)):
+            if getattr(self, key):
+                yield key, response
+
     def problems(self) -> Iterator[Problem]:
         yield from ScannerSettings.problems(self)  # super() alone does not work in a class with slots
         if 0 < self.reject_score <= self.quarantine_score:
@@ -697,12 +703,12 @@ class HeaderSettings(Table):
         ),
     )
     size_limit: int = field(
-        default=4 * MIB,
+        default=MIB,
         metadata=about(
             Size(16 * KIB, 64 * MIB),
             "A message with a larger header is refused with 552 where it has to be looked at. Legitimate "
-            "ones have a hundredth of the default; a worker may need ten times as much memory while it "
-            "reads one.",
+            "ones have a twentieth of the default. A header of nothing but very short fields takes some "
+            "ten times its size in memory while it is looked at.",
         ),
     )
 

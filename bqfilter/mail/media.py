@@ -6,23 +6,27 @@ quotation mark too few. So nothing here decides which reading is right. All type
 boundaries and all names are given, the most likely first. A reading that no program has costs nothing; one
 that is missing is a hole.
 
-Nothing is refused, and each byte is looked at a fixed number of times, so the size of a header bounds what it
-costs. What cannot be a header that somebody wrote, one with thousands of parameters, is not read to its end
-(`is_cut`): every boundary in it would be looked for in every line of the message.
+Nothing is refused, and each byte is looked at a fixed number of times. The number of readings that are kept
+has a limit that no honest header comes near: `is_cut` says that there were more.
 """
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from encodings.aliases import aliases
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
+from bqfilter.mail.charsets import bare_to_utf8, to_utf8
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.fields import Header
-from bqfilter.mail.transfer import Base64, Decoder, QuotedPrintable
 
 TEXT = "text/plain"
+_T = TypeVar("_T")
 _MAX_BOUNDARY_BYTES = 2048  # what Postfix compares (mime_boundary_length_limit), far above the 70 of RFC 2046
+
+# How many readings are kept: of a field that should be there once, and of names with sections of names.
+_MAX_FIELDS = 10
+_MAX_NAMES = 1000
 
 # One parameter, or a word that is none. Every branch takes what it has looked at, so nothing is read twice
 # but blanks. A quoted string may lack its end; what follows it up to the semicolon belongs to the value too.
@@ -31,7 +35,6 @@ _QUOTED_AWARE = re.compile(
 )
 # The same for readers that look for semicolons alone; a parameter may also follow without one.
 _QUOTE_BLIND = re.compile(rb"""([^\s;="]++)(?:\s*+=\s*+((?:[^;\s]|\s(?![^\s;="]{1,64}+\s*+=))*+))?+""")
-_MAX_PARAMETERS = 1000  # of all fields of one name; a name in sections of 60 bytes each has five
 _SECTION = re.compile(rb"([^*]++)(?:\*(\d{1,18}+))?+(\*?)")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -39,25 +42,8 @@ _COMMENT = re.compile(rb"\([^()]*+\)")
 _TYPE = re.compile(rb"[^\s;()\"',/]++\s*+(?:/\s*+[^\s;()\"',]*+)?+")
 _ENCODING = re.compile(rb"[A-Za-z0-9-]++")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,80})(?:\*[^?\s]{0,80})?\?([BbQq])\?([^?]*+)\?=")
-_SEPARATOR = re.compile("[^a-z0-9]+")
-# Python calls more things encodings than text has, one of which takes quadratic time; and it remembers for
-# ever every name that it was asked for in vain.
-_NO_CHARSETS = (
-    "base64_codec bz2_codec hex_codec idna mbcs oem punycode quopri_codec raw_unicode_escape rot_13 tactis "
-    "undefined unicode_escape uu_codec zlib_codec"
-)
-_CHARSETS = frozenset(
-    name for pair in aliases.items() if pair[1] not in _NO_CHARSETS.split() for name in pair
-) | {
-    "utf_8_sig",
-    "cp874",
-    "cp720",
-    "koi8_t",
-    "koi8_u",
-    "cp1006",
-}
-_DISPOSITIONS = (b"Content-Type", b"Content-Disposition")
+_UNREADABLE = "\ufffd"  # what `to_utf8` writes for it
+_WANTED = (b"boundary", b"charset")
 _NAMES = (b"filename", b"name")
 _ALIASES = {
     "base64": "base64",
@@ -86,7 +72,7 @@ class Media:
     boundaries: tuple[Boundary, ...] = ()
     names: tuple[str, ...] = ()
     disposition: str = ""
-    is_cut: bool = False  # there is more than what is read here
+    is_cut: bool = False  # there were more types, encodings, boundaries or names than are kept
 
     @property
     def is_multipart(self) -> bool:
@@ -115,48 +101,44 @@ def media_of_readings(headers: Iterable[Header], default: str = TEXT) -> Media:
 
 
 def _media(headers: list[Header], default: str) -> Media:
-    types, has_more_types = _cut(_values(headers, b"Content-Type"))
-    parameters = [one for value in types for one in _parameters(value, _QUOTED_AWARE)]
-    charsets = [_text(_plain(value)) for name, value in parameters if name == b"charset"]
-    dispositions, has_more_dispositions = _cut(_values(headers, b"Content-Disposition"))
-    encodings, has_more_encodings = _cut(_values(headers, b"Content-Transfer-Encoding"))
+    kept = _Kept()
+    types = kept.first(_values(headers, b"Content-Type"), _MAX_FIELDS)
+    dispositions = kept.first(_values(headers, b"Content-Disposition"), _MAX_FIELDS)
+    encodings = kept.first(_values(headers, b"Content-Transfer-Encoding"), _MAX_FIELDS)
+    parameters = [one for value in types for one in _parameters(value, _QUOTED_AWARE) if one[0] in _WANTED]
+    charsets = [_text(_plain(value)) for name, value in parameters[:_MAX_FIELDS] if name == b"charset"]
+    boundaries = (_boundary(value) for name, value in parameters if name == b"boundary")
+    names = (name for value in [*dispositions, *types] for name in _names(value, kept))
     return Media(
-        _unique(_type(value) for value in types) or (default,),
-        _unique(_encoding(value) for value in encodings) or ("7bit",),
+        kept.first(filter(None, map(_type, types)), _MAX_FIELDS) or (default,),
+        kept.first(filter(None, map(_encoding, encodings)), _MAX_FIELDS) or ("7bit",),
         next((one.lower() for one in charsets if _CHARSET.fullmatch(one)), ""),
-        _boundaries(value for name, value in parameters if name == b"boundary"),
-        _unique(name for value in [*dispositions, *types] for name in _names(value)),
+        kept.first(boundaries, _MAX_FIELDS),
+        kept.first(filter(None, names), _MAX_NAMES),
         next((_text(match[0]).lower() for value in dispositions if (match := _ENCODING.search(value))), ""),
-        has_more_types or has_more_dispositions or has_more_encodings,
+        kept.is_cut,
     )
 
 
-def _values(headers: list[Header], name: bytes) -> list[bytes]:
-    return [field.value for header in headers for field in header.all(name)]
+class _Kept:
+    """What is kept of the readings of one header."""
+
+    def __init__(self) -> None:
+        self.is_cut = False  # there were more
+
+    def first(self, found: Iterable[_T], limit: int) -> tuple[_T, ...]:
+        """The first ones, each once."""
+        kept: dict[_T, None] = {}
+        for one in found:
+            if len(kept) >= limit and one not in kept:
+                self.is_cut = True
+                break
+            kept[one] = None
+        return tuple(kept)
 
 
-def _cut(values: list[bytes]) -> tuple[list[bytes], bool]:
-    """The values up to the limit on parameters, and whether there is more of them."""
-    kept: list[bytes] = []
-    room = _MAX_PARAMETERS
-    for value in values:
-        room -= 1
-        count = value.count(b"=") + value.count(b";")
-        if count > room or room < 0:
-            return [*kept, _beginning(value, max(room, 0))], True
-        room -= count
-        kept.append(value)
-    return kept, False
-
-
-def _beginning(value: bytes, count: int) -> bytes:
-    """What stands in front of parameter number `count`, more or less."""
-    matches = itertools.islice(re.finditer(b"[=;]", value), count, count + 1)
-    return next((value[: match.start()] for match in matches), value)
-
-
-def _unique(found: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for one in found if one))
+def _values(headers: list[Header], name: bytes) -> Iterator[bytes]:
+    return (field.value for header in headers for field in header.all(name))
 
 
 def _type(value: bytes) -> str:
@@ -170,9 +152,9 @@ def _encoding(value: bytes) -> str:
     return _ALIASES.get(word, word)
 
 
-def _boundaries(values: Iterable[bytes]) -> tuple[Boundary, ...]:
-    found = dict.fromkeys(_plain(value).rstrip(b" \t") for value in values)
-    return tuple(Boundary(one[:_MAX_BOUNDARY_BYTES], len(one) > _MAX_BOUNDARY_BYTES) for one in found)
+def _boundary(value: bytes) -> Boundary:
+    text = _plain(value).rstrip(b" \t")
+    return Boundary(text[:_MAX_BOUNDARY_BYTES], len(text) > _MAX_BOUNDARY_BYTES)
 
 
 def _parameters(value: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -181,7 +163,7 @@ def _parameters(value: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[byte
             yield match[1].lower(), match[2].strip()
 
 
-def _names(value: bytes) -> Iterator[str]:
+def _names(value: bytes, kept: _Kept) -> Iterator[str]:
     """Every file name that a value of Content-Type or Content-Disposition can be read to hold."""
     if b"name" not in value.lower():
         return
@@ -193,6 +175,8 @@ def _names(value: bytes) -> Iterator[str]:
                 continue
             if match[2] is None and not match[3]:
                 yield from _plain_names(one)
+            elif len(sections[match[1]]) >= _MAX_NAMES:
+                kept.is_cut = True
             else:
                 sections[match[1]].append((int(match[2] or 0), bool(match[3]), one))
         for found in sections.values():
@@ -206,7 +190,7 @@ def _plain_names(value: bytes) -> Iterator[str]:
         yield _with_encoded_words(text)
         yield text
         if "%" in text:
-            yield _decoded(unquote_to_bytes(raw), "")
+            yield _text(unquote_to_bytes(raw))
 
 
 def _readings(value: bytes) -> Iterator[bytes]:
@@ -236,7 +220,7 @@ def _sectioned_names(sections: list[tuple[int, bool, bytes]]) -> Iterator[str]:
     first = {one[0]: one for one in reversed(sections)}
     ordered = sorted(sections, key=lambda one: one[0])
     for reading in (ordered, list(_unbroken(first)), list(_unbroken(last)), sections):
-        yield _joined(reading)
+        yield from _joined(reading)
 
 
 def _unbroken(sections: dict[int, tuple[int, bool, bytes]]) -> Iterator[tuple[int, bool, bytes]]:
@@ -246,7 +230,7 @@ def _unbroken(sections: dict[int, tuple[int, bool, bytes]]) -> Iterator[tuple[in
         number += 1
 
 
-def _joined(sections: list[tuple[int, bool, bytes]]) -> str:
+def _joined(sections: list[tuple[int, bool, bytes]]) -> Iterator[str]:
     charset, parts = "", []
     for place, (_, is_encoded, value) in enumerate(sections):
         raw = _plain(value)
@@ -254,43 +238,24 @@ def _joined(sections: list[tuple[int, bool, bytes]]) -> str:
             language, _, raw = raw.partition(b"'")
             charset, raw = _text(language), raw.partition(b"'")[2]
         parts.append(unquote_to_bytes(raw) if is_encoded else raw)
-    return _with_encoded_words(_decoded(b"".join(parts), charset))
+    yield from map(_with_encoded_words, _decoded(b"".join(parts), charset))
 
 
 def _with_encoded_words(text: str) -> str:
     """Encoded words have no place in a parameter (RFC 2047 section 5); programs write them there anyway."""
     if "=?" not in text:
         return text
-    parts: list[str] = []
-    at, raw, charset = 0, bytearray(), ""
-    for word in _ENCODED_WORD.finditer(text):
-        between = text[at : word.start()]
-        if between.strip() or word[1].lower() != charset:  # else the same text goes on (section 6.2)
-            parts.append(_decoded(bytes(raw), charset))
-            raw.clear()
-        if between.strip():
-            parts.append(between)
-        at, charset = word.end(), word[1].lower()
-        raw += _word(word[2], word[3].encode("utf-8"))
-    return "".join([*parts, _decoded(bytes(raw), charset), text[at:]])
+    raw = text.encode("utf-8")
+    return decoded_text(raw, len(raw))  # wherever they stand: the last one has the name's end
 
 
-def _word(encoding: str, text: bytes) -> bytes:
-    coder: Decoder = Base64() if encoding in "Bb" else QuotedPrintable()
-    text = text if encoding in "Bb" else text.replace(b"_", b" ")
-    return coder.feed(text) + coder.finish()
-
-
-def _decoded(raw: bytes, charset: str) -> str:
-    """`raw` in its charset, or else as UTF-8, or else as any bytes are text."""
-    for one in (charset, "utf-8"):
-        try:
-            if _SEPARATOR.sub("_", one.lower()) in _CHARSETS:
-                return raw.decode(one)
-        except (LookupError, ValueError):  # not what it says
-            continue
-    return raw.decode("latin-1")
+def _decoded(raw: bytes, charset: str) -> Iterator[str]:
+    """`raw` in its charset, and where not all of it is what that says, also as if none were told."""
+    text = to_utf8(raw, charset).decode("utf-8")
+    yield text
+    if _UNREADABLE in text:
+        yield _text(raw)
 
 
 def _text(raw: bytes) -> str:
-    return _decoded(raw, "")
+    return bare_to_utf8(raw).decode("utf-8")

@@ -14,7 +14,7 @@ from bqfilter.mail.fields import Header, header_end, may_go_on
 from bqfilter.mail.spool import Spool
 from bqfilter.smtp.body import unstuff, without_strays
 
-HEADER_LIMIT = 4 * 1024 * 1024  # bytes, where nothing else is said
+HEADER_LIMIT = 1024 * 1024  # bytes, where nothing else is said
 _PIECE_BYTES = 65536
 _LINE_BYTES = 32  # a header has no more lines than a header of the largest size has that is made of such
 _LINES_AT_LEAST = 1000  # however small the limit

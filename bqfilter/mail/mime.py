@@ -55,6 +55,7 @@ class Limit(StrEnum):
     PARTS = "parts"
     HEADER = "header"  # of one part
     HEADERS = "headers"  # of all parts
+    READINGS = "readings"  # of one header: names, types, boundaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,7 @@ class _Walk:
     def _begin(self, header: Header, default: str, block: bytes) -> Iterator[Event]:
         depth = len(self._open)
         media = self._media(header, default, block)
-        yield from self._warning(media)
-        yield PartBegin(depth, header, media)
-        self._part_count += 1
+        yield from self._announce(PartBegin(depth, header, media))
         self._header_bytes += len(header.raw) if depth else 0  # the message's own has its own limit
         is_printable = self._is_printable or "quoted-printable" in media.encodings
         part = _Open(depth, is_printable=is_printable, is_base64="base64" in media.encodings)
@@ -206,6 +205,12 @@ class _Walk:
                 self._open_up(part, media)
         self._open.append(part)
         self._find_starts()
+
+    def _announce(self, part: PartBegin) -> Iterator[Event]:
+        self._part_count += 1
+        yield part
+        if part.media.is_cut:
+            yield from self._excess(Limit.READINGS)
 
     def _open_up(self, part: _Open, media: Media) -> None:
         if media.is_multipart:
@@ -237,11 +242,6 @@ class _Walk:
             return media_of(header, default)
         lines = re.sub(rb"\r?\n|\r", b"\r\n", quopri.decodestring(block))
         return media_of_readings([header, Header(_fields_of(lines))], default)
-
-    def _warning(self, media: Media) -> Iterator[Event]:
-        """Says that a header says more than what is read of it."""
-        if media.is_cut:
-            yield from self._excess(Limit.HEADER)
 
     def _excess(self, what: Limit) -> Iterator[Event]:
         if what not in self._passed:
@@ -300,10 +300,7 @@ class _Walk:
         """The body begins at the first line that is no field: a part up to the empty line."""
         depth = len(self._open)
         header = Header(block[:at])
-        self._part_count += 1
-        media = self._media(header, default, header.raw)
-        yield from self._warning(media)
-        yield PartBegin(depth, header, media)
+        yield from self._announce(PartBegin(depth, header, self._media(header, default, header.raw)))
         yield PartData(block[at:])
         yield PartEnd(depth)
 
@@ -388,11 +385,8 @@ class _Walk:
             self._find_starts()
             return
         depth = len(self._open)
-        self._part_count += 1
         self._header_bytes += len(fields)
-        media = self._media(Header(fields), TEXT, fields)
-        yield from self._warning(media)
-        yield PartBegin(depth, Header(fields), media)
+        yield from self._announce(PartBegin(depth, Header(fields), self._media(Header(fields), TEXT, fields)))
         yield PartEnd(depth)
 
 

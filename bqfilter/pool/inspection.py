@@ -1,12 +1,14 @@
 """Inspection: what can be known about a configuration without serving with it.
 
 Looks, and changes nothing: no socket is bound and no directory made. Each finding says whether it is well,
-and where it is not, what to do.
+and where it is not, what to do. What workers have to be able to do is tried as their account: what root can
+do would prove nothing.
 """
 
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,8 @@ from bqfilter.budget import Budget
 from bqfilter.config import Settings
 from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
 from bqfilter.net.deadline import Deadline
+from bqfilter.pool.errand import run_errand
 from bqfilter.pool.startup import (
-    Identity,
-    acting_as,
     find_identity,
     hostname_of,
     listen_addresses,
@@ -30,6 +31,7 @@ from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
 
 _PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
+_LOOK_TIMEOUT = 10.0  # seconds for a file system that may be a network's
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
@@ -100,20 +102,12 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    directory = settings.spool.directory
-    if not _is_directory(Path(directory)):
-        yield Finding(False, "spool", f"{directory} is not a directory: large messages would be answered 451")
+    directory = Path(settings.spool.directory)
+    flaw = _flaw(directory, os.W_OK | os.X_OK, settings.runtime.user)
+    if flaw:
+        yield Finding(False, "spool", f"{flaw}: large messages would be answered 451")
         return
-    with acting_as(_identity(settings)):
-        is_writable = _may_write(Path(directory))
-    if not is_writable:
-        yield Finding(
-            False, "spool", f"workers may not write to {directory}: large messages would be answered 451"
-        )
-        return
-    room = os.statvfs(directory)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "spool", f"{directory}, {free} MiB free")
+    yield Finding(True, "spool", f"{directory}, {_free(directory)} MiB free")
 
 
 def _quarantine(settings: Settings) -> Iterator[Finding]:
@@ -124,55 +118,73 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
         return
     directory = Path(settings.quarantine.directory)
-    nearest = next(path for path in (directory, *directory.parents) if _is_directory(path))
-    if nearest not in (directory, directory.parent):
-        yield Finding(
-            False,
-            "quarantine",
-            f"{directory.parent} is not a directory: what is to be kept would be answered 451",
-        )
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    # Where it is root who starts, the directory is made and given to the workers: they have to get there.
+    if os.geteuid() == 0:
+        flaw = _flaw(directory.parent if nearest == directory else nearest, os.X_OK, settings.runtime.user)
+    else:
+        flaw = _flaw(nearest, os.W_OK | os.X_OK, settings.runtime.user)
+    if flaw:
+        yield Finding(False, "quarantine", f"{flaw}: what is to be kept would be answered 451")
         return
-    if not _may_write(nearest):  # whoever starts the master: root gives the directory to the workers
-        yield Finding(
-            False, "quarantine", f"{nearest} may not be written to: what is to be kept would be answered 451"
-        )
-        return
-    room = os.statvfs(nearest)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "quarantine", f"{directory}, {free} MiB free")
+    plan = "" if directory == nearest else ", which will be made"
+    yield Finding(True, "quarantine", f"{directory}{plan}, {_free(nearest)} MiB free")
+
+
+def _flaw(directory: Path, rights: int, user: str) -> str:
+    """Why workers can do nothing there; empty where they have these rights."""
+    account = user if os.geteuid() == 0 else "our account"
+
+    def look() -> str:
+        try:
+            if not directory.is_dir():
+                return f"{directory} is not a directory"
+        except PermissionError:
+            return f"{directory} is out of reach for {account}"
+        verb = "write" if rights & os.W_OK else "enter"
+        return "" if os.access(directory, rights) else f"{directory} is not for {account} to {verb}"
+
+    try:
+        return run_errand(look, find_identity(user), _LOOK_TIMEOUT)
+    except ConfigError:  # no such account: that has been told
+        return ""
+    except (TimeoutError, ChildProcessError):
+        return f"{directory} does not answer"
+
+
+def _free(directory: Path) -> int:
+    """In MiB."""
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize // (1 << 20)
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:
-    """Every scanner is called, with the rights that a worker has."""
+    """Every scanner is called, by the account that workers have: root may use any socket."""
     try:
         scanners = make_scanners(settings, hostname_of(settings))
     except ConfigError as error:
         yield Finding(False, "scanner", str(error))
         return
-    with acting_as(_identity(settings)):
-        findings = [_pinged(scanner) for scanner in scanners]
-    yield from findings
+    if scanners:
+        yield from _called(scanners, settings.runtime.user)
     yield from _timeouts(settings)
 
 
-def _identity(settings: Settings) -> Identity | None:
-    """The workers' account; ours where there is none, which has been told already."""
+def _called(scanners: Sequence[Scanner], user: str) -> Iterator[Finding]:
+    def call_all() -> str:
+        return json.dumps([(found.is_well, found.text) for found in map(_pinged, scanners)])
+
     try:
-        return find_identity(settings.runtime.user)
-    except ConfigError:
-        return None
-
-
-def _is_directory(path: Path) -> bool:
-    """It is there, and we may know."""
-    try:
-        return path.is_dir()
-    except PermissionError:
-        return False
-
-
-def _may_write(directory: Path) -> bool:
-    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+        told = run_errand(call_all, find_identity(user), (len(scanners) + 1) * _PING_TIMEOUT)
+        yield from (Finding(is_well, "scanner", text) for is_well, text in json.loads(told))
+    except ConfigError:  # no such account: that has been told
+        return
+    except ValueError:  # a mistake, in its own words
+        yield Finding(False, "scanner", told)
+    except TimeoutError:
+        yield Finding(False, "scanner", "a scanner does not return when it is called")
+    except ChildProcessError:
+        yield Finding(False, "scanner", "a scanner ended the process when it was called")
 
 
 def _pinged(scanner: Scanner) -> Finding:

@@ -8,8 +8,7 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,24 +53,6 @@ def drop_privileges(identity: Identity | None) -> None:
     os.initgroups(identity.name, identity.gid)
     os.setgid(identity.gid)
     os.setuid(identity.uid)
-
-
-@contextmanager
-def acting_as(identity: Identity | None) -> Iterator[None]:
-    """Within the block files and sockets are met with the rights of `identity`, as by a worker."""
-    if identity is None:
-        yield
-        return
-    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
-    os.initgroups(identity.name, identity.gid)
-    os.setegid(identity.gid)
-    os.seteuid(identity.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(uid)
-        os.setegid(gid)
-        os.setgroups(groups)
 
 
 def die_with(master_pid: int) -> None:

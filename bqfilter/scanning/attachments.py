@@ -285,6 +285,7 @@ _EXCESSES = {
     Limit.PARTS: "too many parts",
     Limit.HEADER: "too large a header",
     Limit.HEADERS: "too large headers of parts",
+    Limit.READINGS: "too many names in a header",
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bqfilter.config.actions import QUARANTINE, TAG
 from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
@@ -91,3 +92,8 @@ def test_a_reload_brings_other_scanners() -> None:
 
     assert reloaded(old, new) == new
     assert not_reloadable_changes(old, new) == []
+
+
+def test_a_score_of_spamd_is_a_response_like_any_other() -> None:
+    (spamd,) = _parse('[[spamd]]\nendpoint = "inet:127.0.0.1:783"\nquarantine_score = 8.0\n').spamd
+    assert dict(spamd.responses()) == {"on_hit": TAG, "quarantine_score": QUARANTINE}

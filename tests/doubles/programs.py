@@ -66,6 +66,8 @@ def _value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f'"{key}" = {_value(item)}' for key, item in value.items()) + " }"
     return str(value) if isinstance(value, int) else '"' + str(value).replace("\\", "\\\\") + '"'
 
 

@@ -46,4 +46,9 @@ def signed(content: bytes, canonical: str = "relaxed/simple", names: Sequence[by
 
 def verifies(content: bytes) -> bool:
     """Does the topmost signature hold?"""
-    return bool(dkim.verify(content, dnsfunc=lambda _name, timeout=5: _RECORD))  # noqa: ARG005 - so it is called
+    return bool(dkim.verify(content, dnsfunc=find_key))
+
+
+def find_key(_name: bytes, timeout: int = 5) -> bytes:
+    """The answer of a name server that has this key under every name."""
+    return _RECORD

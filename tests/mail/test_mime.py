@@ -299,35 +299,6 @@ def test_a_message_header_that_is_too_large_is_an_excess() -> None:
     assert assembled(walk(message)).excesses == [Limit.HEADER]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(
-            b"Content-Type: multipart/mixed" + b"; boundary=x" * 3000 + b"\r\n\r\nx\r\n", id="message"
-        ),
-        pytest.param(
-            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: a/b" + b"; name=x" * 3000
-            + b"\r\n\r\nx\r\n",
-            id="part",
-        ),
-        pytest.param(
-            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: a/b" + b"; name=x" * 3000
-            + b"\r\nno field\r\n\r\nx\r\n",
-            id="other reading",
-        ),
-        pytest.param(
-            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--bx\r\nContent-Type: a/b" + b"; name=x" * 3000
-            + b"\r\n\r\nx\r\n",
-            id="lookalike",
-        ),
-    ],
-)  # fmt: skip
-def test_a_header_that_is_not_read_to_its_end_is_an_excess(content: bytes) -> None:
-    assert [event for event in walk(Message.in_memory(content)) if isinstance(event, Excess)] == [
-        Excess(Limit.HEADER)
-    ]
-
-
 def test_nesting_costs_no_stack_and_ends_at_the_limit() -> None:
     found = walked(b"Content-Type: message/rfc822\r\n\r\n" * 100_000, Limits(depth=50))
 
@@ -459,7 +430,7 @@ def test_well_formed_messages_have_the_parts_that_the_standard_library_finds(
 
 def test_hostile_messages_end_within_their_limits() -> None:
     limits = Limits()
-    for name, content in hostile.messages(1000, seed=1):
+    for name, content in hostile.messages(400, seed=1):
         parts = data = data_events = 0
         for event in walk(Message.in_memory(content), limits):
             parts += isinstance(event, PartBegin)

@@ -19,6 +19,18 @@ def arrives_once(postfix: PostfixInstance, recipient: str, content: bytes) -> No
     assert _field_names(message[: -len(local)]) <= TRACE_FIELDS
 
 
+def arrives_with(postfix: PostfixInstance, recipient: str, content: bytes) -> dict[bytes, bytes]:
+    """It arrives once, with `content` at its end; other fields on top, unfolded, by name in lower case."""
+    postfix.inbox.wait_for(recipient)
+    postfix.settle()
+    (message,) = postfix.inbox.messages(recipient)
+    local = content.replace(b"\r\n", b"\n")
+    assert message[-len(local) :] == local
+    fields = [re.sub(rb"\n[ \t]+", b" ", line) for line in re.split(rb"\n(?![ \t])", message[: -len(local)])]
+    pairs = [line.partition(b":")[::2] for line in fields if line]
+    return {name.lower(): value.strip() for name, value in pairs if name.lower() not in TRACE_FIELDS}
+
+
 def only_the_next_message_arrives(postfix: PostfixInstance, before: str, recipient: str) -> None:
     """Assert that what was sent to `recipient` is not delivered, by a filter that is working again.
 

@@ -2,8 +2,9 @@
 
 Every instance listens on an address of its own out of 127.0.0.0/8, so runs side by side cannot take each
 other's ports, and neither can the short-lived ports of outgoing connections, which are on 127.0.0.1.
-Mail for `MAILBOX_DOMAIN` is written to a Maildir, to be compared byte for byte; all other mail is discarded
-after it has been queued, and counted in the log. What cannot be started fails with what Postfix said.
+Mail for `MAILBOX_DOMAIN`, and for every domain below it, is written to a Maildir, to be compared byte for
+byte; all other mail is discarded after it has been queued, and counted in the log. What cannot be started
+fails with what Postfix said.
 Nothing here leaves the machine: no DNS, no transport to anywhere but this instance's own services.
 """
 
@@ -53,7 +54,7 @@ local_recipient_maps =
 local_transport = discard
 relay_transport = discard
 default_transport = discard
-virtual_mailbox_domains = {mailbox_domain}
+virtual_mailbox_domains = regexp:{directory}/c/mailbox_domains
 virtual_mailbox_base = {directory}/mail
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:{nobody}
@@ -91,6 +92,8 @@ showq   unix n - n - - showq
 proxymap unix - - n - - proxymap
 tlsmgr  unix - - n 1000? 1 tlsmgr
 """
+
+MAILBOX_DOMAINS = f"/^(.+\\.)?{re.escape(MAILBOX_DOMAIN)}$/ here\n"
 
 HEADER_CHECKS = "/^X-Unwanted:/ REJECT not wanted here\n"
 
@@ -263,12 +266,13 @@ class PostfixInstance:
         os.chown(self.directory / "mail", NOBODY, NOBODY)
         (self.directory / "c" / "announce").write_text(ANNOUNCE)
         (self.directory / "c" / "header_checks").write_text(HEADER_CHECKS)
+        (self.directory / "c" / "mailbox_domains").write_text(MAILBOX_DOMAINS)
         (self.directory / "c" / "recipient_access").write_text(RECIPIENT_ACCESS)
         self._write_main_cf()
         self._write_master_cf()
 
     def _write_main_cf(self) -> None:
-        settings = MAIN_CF.format(directory=self.directory, mailbox_domain=MAILBOX_DOMAIN, nobody=NOBODY)
+        settings = MAIN_CF.format(directory=self.directory, nobody=NOBODY)
         (self.directory / "c" / "main.cf").write_text(settings)
 
     def _write_master_cf(self) -> None:

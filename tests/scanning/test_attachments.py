@@ -277,6 +277,22 @@ def test_disk_images_are_known_behind_their_empty_sectors() -> None:
             multipart(b"X: y\r\n" * 50_000 + b"\r\n"), {}, "too large a header", id="the header of a part"
         ),
         pytest.param(
+            b"Content-Disposition: x"
+            + b"".join(b"; name=%d" % number for number in range(5000))
+            + b"\r\n\r\n",
+            {},
+            "too many names in a header",
+            id="names of a part",
+        ),
+        pytest.param(
+            b"Content-Type: multipart/x"
+            + b"".join(b";boundary=%d" % number for number in range(5000))
+            + b"\r\n\r\n",
+            {},
+            "too many names in a header",
+            id="boundaries of a part",
+        ),
+        pytest.param(
             multipart(*[b"X: " + b"y" * 50_000 + b"\r\n\r\n"] * 50),
             {},
             "too large headers of parts",
@@ -413,7 +429,7 @@ def test_no_file_is_left_open() -> None:
 
 def test_hostile_messages_get_a_report() -> None:
     scanner = Attachments(AttachmentSettings())
-    for name, content in hostile.messages(1000, seed=2):
+    for name, content in hostile.messages(400, seed=2):
         report = scanner.scan(Message.in_memory(content), ENVELOPE, Deadline.never(FakeClock()))
         assert report.finding in (Finding.CLEAN, Finding.HIT), name
         assert report.detail.isprintable(), name
