@@ -12,6 +12,7 @@ from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.pool import inspection
 from bqfilter.pool.inspection import Finding, inspect
+from bqfilter.pool.limits import Host, shortages
 from tests.doubles.programs import short_directory
 from tests.doubles.scanning_daemon import hang, hear, say, scripted_daemon
 from tests.doubles.sink import Sink
@@ -103,9 +104,10 @@ def test_a_spool_directory_that_is_not_there_is_wrong(sink: Sink, directory: Pat
 def test_a_backlog_that_the_kernel_would_cut_is_wrong(
     sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    somaxconn = tmp_path / "somaxconn"
+    somaxconn = tmp_path / "proc" / "sys" / "net" / "core" / "somaxconn"
+    somaxconn.parent.mkdir(parents=True)
     somaxconn.write_text("100\n", encoding="ascii")
-    monkeypatch.setattr(inspection, "_SOMAXCONN", somaxconn)
+    monkeypatch.setattr(inspection, "shortages", lambda settings: shortages(settings, Host(tmp_path)))
 
     (found,) = wrong(inspect(settings_for(sink.endpoint)))
 
