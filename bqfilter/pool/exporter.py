@@ -24,7 +24,7 @@ from bqfilter.log import Log
 from bqfilter.net.address import Endpoint, resolve
 from bqfilter.net.listeners import bind_inet, bind_unix
 from bqfilter.pool.roster import Throttle
-from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.pool.startup import Identity, die_with, drop_privileges
 from bqfilter.scoreboard import ExporterWord, MasterWord, Scoreboard
 
 _BACKLOG = 64
@@ -167,7 +167,7 @@ class Exporter:
             from bqfilter.pool import pages
 
             drop_privileges(self._identity)
-            pages.die_with(master_pid)
+            die_with(master_pid)
             pages.run(sock, self._scoreboard, self._settings, self._log)
         except BaseException as error:
             self._log.error("exporter failed", cause=f"{type(error).__name__}: {error}")

@@ -4,8 +4,10 @@ Each function raises ConfigError with a sentence for the operator; nothing has b
 """
 
 import contextlib
+import ctypes
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from bqfilter.net.address import AllowList, Endpoint, SocketAddress, resolve
 from bqfilter.net.listeners import Listener, adopt, bind_inet, bind_unix
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised here, not bound)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,13 @@ def drop_privileges(identity: Identity | None) -> None:
     os.initgroups(identity.name, identity.gid)
     os.setgid(identity.gid)
     os.setuid(identity.uid)
+
+
+def die_with(master_pid: int) -> None:
+    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master_pid:
+        os._exit(0)
 
 
 def make_runtime_directory(path: str, identity: Identity | None) -> None:

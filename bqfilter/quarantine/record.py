@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.envelope import Client
-from bqfilter.mail.field_text import decoded
 from bqfilter.mail.fields import Header
 from bqfilter.smtp import grammar
 from bqfilter.smtp.commands import Mail, Rcpt, parse_command
@@ -79,7 +79,8 @@ class Stored:
 def headline(header: Header) -> tuple[str, str]:
     """The Message-ID and the subject of a message, decoded, fit for a record."""
     message_id = (header.first(b"message-id") or b"").decode("utf-8", "replace")
-    return clean(message_id), clean(decoded((header.first(b"subject") or b"")[:_MAX_SUBJECT_BYTES]))
+    subject = (header.first(b"subject") or b"")[:_MAX_SUBJECT_BYTES]
+    return clean(message_id), clean(decoded_text(subject))
 
 
 def clean(text: str) -> str:

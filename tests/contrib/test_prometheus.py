@@ -4,13 +4,14 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.contrib.prometheus_server import Prometheus, in_a_hurry, scraping
 from tests.contrib.shipped import RULES, alerts, filled_in, queries
+from tests.doubles.components import program
 from tests.doubles.programs import eventually, short_directory
 from tests.doubles.sink import Sink
 from tests.pool.daemon import Address, Daemon, serving, settings_for
@@ -93,9 +94,7 @@ def is_answered(prometheus: Prometheus, query: str, instance: str) -> bool:
     return bool(prometheus.query(filled_in(query, instance)))
 
 
-def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(
-    program: Callable[[str, str], str], directory: Path
-) -> None:
+def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(directory: Path) -> None:
     server = program("prometheus", "prometheus")
     program("postconf", "postfix")
     with pool(directory) as daemon:

@@ -145,7 +145,7 @@ def test_a_failure_in_the_middle_of_a_file_is_remembered_too(
 
 
 def test_a_directory_that_is_not_there_is_a_failure_and_no_exception() -> None:
-    spool = spooled(Path("/nonexistent"), 0)
+    spool = spooled(Path("/proc/nonexistent"), 0)
 
     assert isinstance(spool.failure, FileNotFoundError)
     assert not spool.has_no_room

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.private_clamd import EICAR, private_clamd
-from tests.daemons.private_spamd import GTUBE, PATTERN, private_spamd
+from tests.daemons.private_clamd import private_clamd
+from tests.daemons.private_spamd import PATTERN, private_spamd
+from tests.doubles.messages import EICAR, GTUBE
 from tests.doubles.programs import COMMAND, REPOSITORY, Bqfilterd, short_directory
 from tests.doubles.rspamd import running_rspamd
 from tests.doubles.signatures import signed, verifies

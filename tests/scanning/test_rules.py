@@ -393,7 +393,7 @@ def test_no_message_makes_it_fail(pieces: list[bytes]) -> None:
 
 def test_hostile_messages_cost_no_more_than_some_times_their_size(work: Work) -> None:
     rules = sample_rules(body_limit=0)
-    for name, content in hostile.messages(300):
+    for name, content in hostile.messages(150):
         work.bytes = work.largest = 0
         report = rules.scan(Message.in_memory(content), envelope(), Deadline.never(FakeClock()))
 
