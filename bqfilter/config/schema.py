@@ -154,8 +154,8 @@ class PoolSettings(Table):
             Duration(0, DAY),
             "How much processor time one connection may take, rounded up to whole seconds. A filter of the "
             "site's own that uses it up is interrupted and counts as failed (`on_error`); anything else is "
-            "finished, and the worker replaced. Programs of [[command]] are killed beyond it. 0 sets no "
-            "limit; time on the clock is limited anyway.",
+            "finished, and the worker replaced. A program of [[command]] is killed when it has used this and "
+            "what its worker had used before. 0 sets no limit; time on the clock is limited anyway.",
         ),
     )
 

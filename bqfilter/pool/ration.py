@@ -10,7 +10,7 @@ goes on, because a message whose dot is out must not be cut short, and the worke
 never comes back to the interpreter is not reached; the master kills what outlives every other limit.
 
 Hard limits are left alone: nothing could be moved on below them. Programs that a worker runs inherit the soft
-ones, each with a count of its own.
+ones as they stand, each with a count of its own.
 """
 
 import math

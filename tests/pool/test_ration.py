@@ -169,3 +169,30 @@ def test_a_new_session_has_the_whole_time_again_and_memory_counts_from_what_ther
         [sys.executable, "-c", RENEWED], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"True {1 << 27}\n"), done.stderr
+
+
+PROGRAM = """#!/bin/sh
+subject=$(sed -n 's/^Subject: //p')
+while [ "$subject" = "busy" ]; do :; done
+echo "memory $(ulimit -Sv) processor $(ulimit -St)"
+exit 1
+"""
+
+
+def test_programs_inherit_the_limits_and_are_killed_beyond_them(site: Path, sink: Sink) -> None:
+    (site / "program").write_text(PROGRAM)
+    (site / "program").chmod(0o755)
+    settings = settings_for(
+        sink.endpoint,
+        site,
+        pool={"workers": 1, "worker_cpu": "1s", "worker_memory": "1GiB"},
+        command=[{"argv": [str(site / "program")], "timeout": "60s"}],
+        policy=[{"name": "all"}],
+    )
+    with serving(site, settings) as daemon:
+        deliver(daemon, "tell")
+        found = daemon.wait_for_log(r"memory (\d+) processor (\d+)")
+        assert int(found[1]) > 1 << 20  # KiB
+        assert 1 <= int(found[2]) < 60
+        assert deliver(daemon, "busy").startswith(b"451 4.")
+        daemon.wait_for_log(rf"not scanned .*killed by signal {int(signal.SIGXCPU)}")
