@@ -149,7 +149,8 @@ def test_every_key_reaches_its_attribute() -> None:
         ),
         pytest.param(
             _LEAST + "[pool]\n'a b' = 3\n",
-            'pool."a b": found 3: unknown key; allowed here: workers, max_messages, worker_memory, worker_cpu',
+            'pool."a b": found 3: unknown key;'
+            " allowed here: workers, max_messages, worker_memory, worker_cpu",
             id="outlandish key",
         ),
         pytest.param(
