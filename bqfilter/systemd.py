@@ -1,6 +1,7 @@
-"""What systemd expects of a service that it starts: notifications and inherited sockets; a few lines each.
+"""What systemd expects of a service that it starts: notifications, signs of life, inherited sockets.
 
-Without systemd every function here does nothing. See sd_notify(3) and sd_listen_fds(3).
+A few lines each. Without systemd every function here does nothing. See sd_notify(3), sd_watchdog_enabled(3)
+and sd_listen_fds(3).
 """
 
 import os
@@ -27,6 +28,22 @@ def notify(*assignments: str) -> bool:
 def notify_reloading() -> bool:
     """Announce a reload, with the instant that Type=notify-reload asks for."""
     return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def is_listening() -> bool:
+    """There is a service manager to tell something."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
+def watchdog_timeout() -> float | None:
+    """Seconds within which `notify("WATCHDOG=1")` is due again and again; None where nobody waits for it.
+
+    The variables stay where they are, for whatever program this process may execute next.
+    """
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not microseconds.isdecimal() or pid not in ("", str(os.getpid())):
+        return None
+    return int(microseconds) / 1_000_000 or None
 
 
 def inherited_fds(pid: int) -> list[int]:

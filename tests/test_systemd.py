@@ -87,6 +87,32 @@ def test_a_service_manager_that_does_not_listen_does_not_hold_us_up(manager: soc
 
 
 @pytest.mark.parametrize(
+    ("microseconds", "pid", "seconds"),
+    [
+        pytest.param("30000000", "", 30.0, id="no pid"),
+        pytest.param("500000", "own", 0.5, id="ours"),
+        pytest.param("30000000", "1", None, id="meant for another process"),
+        pytest.param("0", "own", None, id="no limit"),
+        pytest.param("", "own", None, id="nothing"),
+        pytest.param("-1", "own", None, id="a number that is none"),
+        pytest.param("\N{ARABIC-INDIC DIGIT ONE}x", "own", None, id="nonsense"),
+    ],
+)
+def test_the_watchdog_s_limit_is_what_this_very_process_is_given(
+    microseconds: str, pid: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)
+    assert systemd.watchdog_timeout() == seconds
+
+
+def test_there_is_somebody_to_tell_or_not(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert systemd.is_listening()
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not systemd.is_listening()
+
+
+@pytest.mark.parametrize(
     ("pid", "count"),
     [
         pytest.param("1", "1", id="meant for another process"),

@@ -8,6 +8,7 @@ from bqfilter.cli.config import show_config
 from bqfilter.cli.demo import demo
 from bqfilter.cli.postfix_config import postfix_config
 from bqfilter.cli.quarantine import quarantine
+from bqfilter.cli.reload import reload
 from bqfilter.cli.scan import scan
 from bqfilter.cli.serve import serve
 from bqfilter.cli.status import status
@@ -28,6 +29,7 @@ main.add_command(show_config)
 main.add_command(tune)
 main.add_command(postfix_config)
 main.add_command(quarantine)
+main.add_command(reload)
 main.add_command(scan)
 main.add_command(status)
 main.add_command(top)

@@ -372,8 +372,8 @@ class RuntimeSettings(Table):
         metadata=about(
             Duration(0, HOUR),
             "How long workers may take to finish after SIGTERM. Shorter than "
-            "`budget.proxy_timeout` means that messages may be cut short, with a 451; systemd's "
-            "TimeoutStopSec must be longer.",
+            "`budget.proxy_timeout` means that messages may be cut short, with a 451; longer, that those who "
+            "wait for a restart may be. systemd is told how long it takes.",
         ),
     )
     hostname: str = field(

@@ -32,6 +32,7 @@ from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
 from bqfilter.pool.audition import Audition
+from bqfilter.pool.bulletin import Bulletin
 from bqfilter.pool.detaching import START_TIMEOUT, StartReport
 from bqfilter.pool.exporter import Exporter
 from bqfilter.pool.limits import shortages
@@ -113,6 +114,7 @@ class Master:
         self._note_shortages()
         self._make_quarantine()
         self._watch = Watch(self._scoreboard, settings, self._log)
+        self._bulletin = Bulletin(self._scoreboard)
         left = estate.metrics if estate else ()
         self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log, left)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
@@ -156,6 +158,7 @@ class Master:
         self._watch.turn(now, self._roster.children.values())
         self._reap(now)
         self._note_who_is_up()
+        self._bulletin.turn(now, self._is_anybody_there())
         self._kill_overdue(now)
         if self._drains_until is not None:
             self._insist(now)
@@ -348,7 +351,7 @@ class Master:
         """New settings for new workers; with bad ones everything stays as it is."""
         if self._drains_until is not None:
             return
-        systemd.notify_reloading()
+        self._bulletin.reloading()
         try:
             wanted = self._load()
             settings = reloaded(self._settings, wanted)
@@ -360,10 +363,12 @@ class Master:
         except ConfigError as error:
             self._log.error("reload failed, the old settings stay in force", cause=str(error))
             self._watch.count(MasterWord.FAILED_RELOADS)
-            systemd.notify("READY=1", "STATUS=reload failed, the old settings stay in force")
+            self._bulletin.reload_failed(str(error))
             return
-        for key in not_reloadable_changes(self._settings, wanted):
+        restart_for = not_reloadable_changes(self._settings, wanted)
+        for key in restart_for:
             self._log.warning("key takes effect after a restart only", key=key)
+        self._bulletin.reloaded(restart_for)
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname, self._scanners = hostname_of(settings), scanners
         self._assign_places()
@@ -396,19 +401,18 @@ class Master:
     def _keep_program(self, cause: str) -> None:
         self._log.error("new program is not fit, the present one goes on", cause=cause)
         self._watch.count(MasterWord.FAILED_RELOADS)
-        systemd.notify("STATUS=new program is not fit, the present one goes on")
+        self._bulletin.upgrade_failed(cause)
 
     def _make_way(self) -> None:
         """Become the new program. What cannot be told by a log any more is told by the new one: `ready`."""
         self._log.info("making way for the new program", workers=len(self._roster.children))
-        systemd.notify_reloading()
+        self._bulletin.reloading()
         self._exporter.rest()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             self._estate().bequeath(self._invocation)
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            systemd.notify("READY=1")
             self._keep_program(f"cannot be started: {error.strerror}")
 
     def _estate(self) -> Estate:
@@ -460,8 +464,8 @@ class Master:
         if self._drains_until is not None:
             return
         self._log.info("stopping", workers=len(self._roster.children))
-        systemd.notify("STOPPING=1", "STATUS=finishing what has begun")
         self._drains_until = time.monotonic() + self._settings.runtime.drain_timeout
+        self._bulletin.stopping(self._drains_until)
         self._audition.end()
         self._elders.relieve()
         self._stop_listening()
@@ -492,6 +496,10 @@ class Master:
         """A worker that comes up says so in the scoreboard only, so the loop has to look for it."""
         return any(not child.is_up for child in self._roster.children.values())
 
+    def _is_anybody_there(self) -> bool:
+        """To take mail, or to finish it: what a sign of life for the service manager is about."""
+        return self._drains_until is not None or any(child.is_up for child in self._roster.children.values())
+
     def _is_complete(self) -> bool:
         """As many workers as wanted are up with the present settings, whoever else is still finishing."""
         generation = self._roster.generation
@@ -508,7 +516,7 @@ class Master:
         self._log.info(
             "ready", workers=self._roster.size, listen=endpoints, generation=self._roster.generation
         )
-        systemd.notify("READY=1", f"STATUS=accepting with {self._roster.size} workers")
+        self._bulletin.ready()
 
     def _open_scoreboard(self) -> Scoreboard:
         directory = self._settings.runtime.directory

@@ -88,8 +88,13 @@ def fetch(connection: http.client.HTTPConnection, path: str, **headers: str) -> 
 def scrape(daemon: Bqfilterd) -> Samples:
     page = get(daemon)
     assert page.status == 200, page
+    return parse(page.text)
+
+
+def parse(text: str) -> Samples:
+    """What a page says."""
     values, kinds = {}, {}
-    for family in text_string_to_metric_families(page.text):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
             kinds[sample.name] = family.type

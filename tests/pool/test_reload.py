@@ -203,14 +203,16 @@ def test_systemd_hears_of_the_reload_and_of_its_end(sink: Sink, directory: Path)
         environment = {"NOTIFY_SOCKET": str(directory / "notify")}
         settings = settings_for(sink.endpoint, directory)
         with serving(directory, settings, environment=environment) as daemon:
-            assert manager.recv(4096) == b"READY=1\nSTATUS=accepting with 2 workers"
+            assert manager.recv(4096).startswith(
+                b"READY=1\nSTATUS=accepting: 0 of 2 workers busy, 0 waiting; "
+            )
             daemon.signal(signal.SIGHUP)
             assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", manager.recv(4096))
             assert manager.recv(4096).startswith(b"READY=1\n")
             daemon.config_path.write_text("")
             daemon.signal(signal.SIGHUP)
             assert manager.recv(4096).startswith(b"RELOADING=1\n")
-            assert manager.recv(4096).startswith(b"READY=1\nSTATUS=reload failed")
+            assert re.match(rb"READY=1\nSTATUS=accepting: .*; reload failed at ", manager.recv(4096))
             daemon.signal(signal.SIGTERM)
             assert manager.recv(4096).startswith(b"STOPPING=1\n")
 

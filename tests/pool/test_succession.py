@@ -161,7 +161,7 @@ def test_a_broken_new_version_changes_nothing_and_a_mended_one_is_taken(
             installation.damage(module)
             daemon.signal(signal.SIGUSR2)
             daemon.wait_for_log(r"new program is not fit, the present one .*half an upgrade", 60)
-            assert b"STATUS=new program is not fit" in manager.recv(4096)
+            assert b"; new program is not fit at " in manager.recv(4096)
             assert daemon.workers() == workers
             assert deliver(daemon).startswith(b"250 ")
             installation.mend(module)
