@@ -1,15 +1,16 @@
 """A pool of workers simulated event by event: what the formulas of `bqfilterd tune` are held against.
 
 `python -m benchmarks.simulation` prints the formulas beside the simulation, for the pool of docs/tuning.md,
-and the longest stay in closed systems of before-filter processes beside the law. Standard library only; the
-same seed gives the same numbers. Nothing of bqfilterd runs here: the model is tested, not the program.
+and the longest stay in closed systems of before-filter processes beside the law; `crowd` is for a picture on
+that page. Standard library only; the same seed gives the same numbers. Nothing of bqfilterd runs here: the
+model is tested, not the program.
 """
 
 import argparse
 import heapq
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
@@ -83,6 +84,47 @@ def closed_pool(processes: int, workers: int, think: Draw, service: Draw, sessio
         longest = max(longest, end - arrival)
         heapq.heapreplace(coming, end + think())
     return longest
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One connection: made, given a worker (None: its client gave up first), and ended."""
+
+    connected: float
+    started: float | None
+    ended: float
+
+    @property
+    def wait(self) -> float:
+        return (self.ended if self.started is None else self.started) - self.connected
+
+
+def crowd(
+    processes: int,
+    workers: int,
+    patience: float,
+    arrivals: Iterable[float],
+    service: Callable[[float], float],
+) -> Iterator[Visit]:
+    """The connections in a time in which anything may happen: how long a session takes depends on its start.
+
+    Nobody waits longer than `patience`. Who finds no before-filter process free comes again some other day.
+    """
+    process_free_at, worker_free_at = [0.0] * processes, [0.0] * workers
+    for arrival in arrivals:
+        if process_free_at[0] <= arrival:
+            visit = _visit(worker_free_at, arrival, patience, service)
+            heapq.heapreplace(process_free_at, visit.ended)
+            yield visit
+
+
+def _visit(free_at: list[float], arrival: float, patience: float, service: Callable[[float], float]) -> Visit:
+    start = max(arrival, free_at[0])
+    if start - arrival > patience:
+        return Visit(arrival, None, arrival + patience)
+    length = service(start)
+    _serve(free_at, arrival, length)
+    return Visit(arrival, start, start + length)
 
 
 def _serve(free_at: list[float], arrival: float, length: float) -> float:

@@ -18,24 +18,24 @@ message. Header edits mean the header as the message came, also where several ar
 
 from __future__ import annotations
 
-import email.policy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from email.message import EmailMessage
-from email.parser import BytesParser
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bqfilter.config.actions import DEFER, DISCARD, QUARANTINE, REJECT, TAG, Action, Response
 from bqfilter.config.content_kinds import ADDRESS
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.envelope import Envelope as MailEnvelope
-from bqfilter.mail.field_text import decoded
 from bqfilter.mail.fields import make_field
 from bqfilter.mail.message import Message as MailMessage
 from bqfilter.smtp.body import without_strays
 from bqfilter.smtp.replies import Reply
+
+if TYPE_CHECKING:  # all of the package, for the filters alone that ask for it
+    from email.message import EmailMessage
 
 __all__ = [
     "EditKind",
@@ -81,11 +81,11 @@ class Message:
     def header(self, name: str, default: str = "") -> str:
         """The decoded value of the first field of this name, `default` where there is none."""
         values = self.raw_headers(name)
-        return decoded(values[0]) if values else default
+        return decoded_text(values[0]) if values else default
 
     def headers(self, name: str) -> tuple[str, ...]:
         """The decoded values of all fields of this name, from the top."""
-        return tuple(decoded(value) for value in self.raw_headers(name))
+        return tuple(decoded_text(value) for value in self.raw_headers(name))
 
     def raw_headers(self, name: str) -> tuple[bytes, ...]:
         """The same as they came, only unfolded."""
@@ -95,7 +95,7 @@ class Message:
     def fields(self) -> tuple[tuple[str, str], ...]:
         """Names and decoded values of all fields, from the top."""
         fields = self._message.header.fields
-        return tuple((field.name.decode("ascii"), decoded(field.value)) for field in fields)
+        return tuple((field.name.decode("ascii"), decoded_text(field.value)) for field in fields)
 
     def content(self) -> Iterator[bytes]:
         """All of it, header included, in pieces of some 64 KiB; each call begins anew."""
@@ -116,7 +116,10 @@ class Message:
 
         Raises ValueError where it is larger than `limit`. It is a copy: changes to it change nothing.
         """
-        return BytesParser(policy=email.policy.default).parsebytes(self.as_bytes(limit))
+        from email.parser import BytesParser
+        from email.policy import default
+
+        return BytesParser(policy=default).parsebytes(self.as_bytes(limit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

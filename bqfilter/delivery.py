@@ -11,7 +11,8 @@ happens in between nothing is lost, and what could not be delivered is there wit
 """
 
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -63,32 +64,45 @@ class Delivery:
             for one in to_keep:
                 kept.append(self._keep(one, given))  # noqa: PERF401 - those before a failure have to be known
             for parcel in to_send[1:]:
-                kept.append(self._keep(parcel.judged, given, parcel))  # noqa: PERF401 - likewise
+                for one in parcel.judged:
+                    kept.append(self._keep(one, given, parcel))  # noqa: PERF401 - likewise
         except OSError as error:
             self._withdraw(kept)
             return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine: {error}")
-        # On the first one depends the answer.
-        outcome = self._post(to_send[0], given, more=len(to_send) > 1) if to_send else _UNSENT
+        outcome = self._decisive(to_send, given, kept)
         if outcome.result is not Result.ACCEPTED:
             self._withdraw(kept)
-            return outcome
-        self._post_further([one for one in kept if one.parcel], given)
-        self._confirm([one for one in kept if not one.parcel], plan, outcome)
+            return outcome if plan.delivered else _own_trouble(outcome)
+        with self._no_way_back():
+            self._post_further(to_send[1:], kept, given)
+            self._confirm([one for one in kept if not one.parcel], plan, outcome)
         return _answer(plan, outcome, kept)
+
+    def _decisive(self, to_send: Sequence[Parcel], given: Consignment, kept: Sequence[_Kept]) -> Outcome:
+        """On the first transaction depends the answer; without one, on whether keeping took too long."""
+        if to_send:
+            return self._post(to_send[0], given, more=len(to_send) > 1)
+        return self._handover.attempt(self._unsent) if kept else _UNSENT
+
+    def _unsent(self) -> Outcome:
+        """A client that has given up meanwhile comes again: it must not have been kept once already."""
+        self._handover.go()
+        return _UNSENT
 
     def _keep(self, one: Judged, given: Consignment, parcel: Parcel | None = None) -> _Kept:
         """Make it safe, in a state that says that nobody has been told anything yet. Raises OSError."""
         kept = self._quarantine.keep(_record(one, given), given.message.content(), State.PENDING)
         return _Kept(kept.id, one, parcel)
 
-    def _post_further(self, kept: list[_Kept], given: Consignment) -> None:
+    def _post_further(self, further: Sequence[Parcel], kept: Sequence[_Kept], given: Consignment) -> None:
         """The others. The client will be told 250; what cannot be delivered now stays in the quarantine."""
-        for one in kept:
-            assert one.parcel is not None  # noqa: S101
-            outcome = self._post(one.parcel, given, more=one is not kept[-1])
+        for parcel in further:
+            outcome = self._post(parcel, given, more=parcel is not further[-1])
+            copies = [one for one in kept if one.parcel is parcel]
             if outcome.result in (Result.ACCEPTED, Result.CLIENT_ABORT):
-                self._withdraw([one])  # a client that has left comes again, with this one too
-            else:
+                self._withdraw(copies)  # a client that has left comes again, with this one too
+                continue
+            for one in copies:
                 self._leave(one, outcome)
 
     def _post(self, parcel: Parcel, given: Consignment, *, more: bool) -> Outcome:
@@ -143,6 +157,18 @@ class Delivery:
                 self._quarantine.withdraw(one.id)
 
     @contextmanager
+    def _no_way_back(self) -> Iterator[None]:
+        """Behind the first delivery no mistake of ours may make a 451 of the answer: it would come twice."""
+        try:
+            yield
+        except Exception:
+            self._handover.abandon()
+            self._log.error(
+                "internal error, what is not delivered is in quarantine",
+                traceback=traceback.format_exc(limit=-8),
+            )
+
+    @contextmanager
     def _telling(self, one: _Kept) -> Iterator[None]:
         """What fails behind the answer: the message is safe but looks unfinished. Somebody has to know."""
         try:
@@ -153,6 +179,13 @@ class Delivery:
 
 # Nothing has to be sent, and what had to be kept is kept.
 _UNSENT = Outcome(Result.ACCEPTED, replies.OK)
+
+
+def _own_trouble(outcome: Outcome) -> Outcome:
+    """What the quarantine's mailbox does not take is no refusal of the client's message."""
+    if outcome.cause or outcome.result not in (Result.REJECTED, Result.TEMPFAILED):
+        return outcome
+    return Outcome(Result.TEMPFAILED, replies.QUARANTINE_FAILED, f"quarantine mailbox: {outcome.reply}")
 
 
 def _answer(plan: Plan, outcome: Outcome, kept: list[_Kept]) -> Outcome:

@@ -72,6 +72,10 @@ class Handover:
             self._upstream.abandon()
             return _failed(failure)
 
+    def abandon(self) -> None:
+        """Leave the after-filter server without whatever is open."""
+        self._upstream.abandon()
+
     def capabilities(self) -> Capabilities:
         """What the after-filter server can do."""
         return self._upstream.capabilities(self.limit, self._ledger)
@@ -81,6 +85,8 @@ class Handover:
         reply = self._upstream.hand_over(
             message, self.go, self.limit, self._last_moment, self._ledger, more=more
         )
+        if reply.code // 100 == 2:
+            self._ledger.hold()  # until the client has its answer a crash means that it comes again
         return _outcome_of(reply)
 
     def _open(self, client: Client, mail: bytes, recipients: Sequence[bytes]) -> None:

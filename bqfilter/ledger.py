@@ -34,27 +34,35 @@ Report = Callable[[Stage, float, float], None]
 class Ledger:
     """Adds up seconds per stage, from the moment it is made; `totals` has those that were taken."""
 
-    __slots__ = ("_clock", "_report", "_since", "_spent", "stage", "totals")
+    __slots__ = ("_clock", "_is_held", "_report", "_since", "_spent", "stage", "totals")
 
     def __init__(self, clock: Clock, report: Report) -> None:
         self._clock = clock
         self._report = report
         self._spent = [0.0] * len(STAGES)
         self._since = clock()
+        self._is_held = False
         self.stage = Stage.IDLE
         self.totals = [0.0] * len(STAGES)
 
     def enter(self, stage: Stage, until: float) -> None:
         """From now on time counts for `stage`, which must be over at the instant `until`."""
+        if self._is_held:
+            return
         now = self._clock()
         self._spent[self.stage] += now - self._since
         self._since = now
         self.stage = stage
         self._report(stage, now, until)
 
+    def hold(self) -> None:
+        """Whatever is entered until time is taken next is part of the present stage."""
+        self._is_held = True
+
     def take(self) -> dict[Stage, float]:
         """Seconds per stage since the last call, stages without any left out; counting starts anew."""
         now = self._clock()
+        self._is_held = False
         self._spent[self.stage] += now - self._since
         self._since = now
         spent, self._spent = self._spent, [0.0] * len(STAGES)

@@ -37,9 +37,12 @@ class Consignment:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One transaction; `mail` is empty for the one that is open, which has just these recipients already."""
+    """One transaction; `mail` is empty for the one that is open, which has just these recipients already.
 
-    judged: Judged
+    `judged` are all whose recipients it is for.
+    """
+
+    judged: tuple[Judged, ...]
     mail: bytes
     recipients: tuple[bytes, ...]
     message: Outgoing
@@ -55,7 +58,7 @@ def for_recipients(
         merged.setdefault((edits[id(one)], id(one.verdict.body)), []).append(one)
     if len(merged) == 1 and _is_as_opened(delivered, given.envelope):
         (first, *_) = delivered
-        return [Parcel(first, b"", (), _changed(given, edits[id(first)], first))]
+        return [Parcel(tuple(delivered), b"", (), _changed(given, edits[id(first)], first))]
     return [_anew(group, given, edits[id(group[0])], capabilities) for group in merged.values()]
 
 
@@ -85,7 +88,7 @@ def _anew(
     mail = given.envelope.sender.line
     if group[0].verdict.body is not None:
         mail = _declared(given.envelope.sender, message, capabilities())
-    return Parcel(group[0], mail, tuple(lines), message)
+    return Parcel(tuple(group), mail, tuple(lines), message)
 
 
 def _lines(one: Judged, capabilities: Capabilities) -> Iterable[bytes]:
@@ -136,4 +139,4 @@ def _to_mailbox(
     if b"SMTPUTF8" in envelope.sender.parameters.upper().split():
         sender = replace(sender, line=sender.line + b" SMTPUTF8", parameters=b"SMTPUTF8")
     mail = _declared(sender, message, capabilities())
-    return Parcel(one, mail, (rcpt_line(mailbox),), message)
+    return Parcel((one,), mail, (rcpt_line(mailbox),), message)

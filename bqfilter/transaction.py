@@ -169,6 +169,7 @@ class Transaction:
         limit = self._budget.scanning(arrived)
         self._ledger.enter(Stage.FILTER, limit.at)
         judged = judge.judge(message, envelope, limit, self._log)
+        self._ledger.enter(Stage.FILTER, handover.limit.at)  # what is kept and put together may take as long
         given = Consignment(envelope, message, self.spool, lambda one: judge.edits(one, message, envelope))
         mailbox = self._means.settings.quarantine.quarantine_to
         delivery = Delivery(handover, self._means.quarantine, mailbox, self._log)

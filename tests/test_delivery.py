@@ -4,11 +4,13 @@ Each case is a whole transaction: real judge, real quarantine on a real disk, an
 what to say.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -21,19 +23,21 @@ from bqfilter.config.content import PolicySettings
 from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ScannerFailure
-from bqfilter.ledger import Ledger
+from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.quarantine import Quarantine, State
+from bqfilter.quarantine.store import Kept
 from bqfilter.scanning.report import CLEAN, Changes, Report
 from bqfilter.smtp import replies
 from bqfilter.smtp.commands import parse_command
 from bqfilter.transaction import Transaction
 from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.faults import Gone, failing
 from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
 from tests.doubles.scanners import FakeScanner, hit, scanner, with_scanners
@@ -56,6 +60,7 @@ class Bench:
     quarantine: Quarantine
     left_at: int = 1000
     questions: list[float] = field(default_factory=list)
+    stages: list[tuple[Stage, float]] = field(default_factory=list)  # with the instant by which each ends
 
     def client_has_left(self) -> bool:
         self.questions.append(self.clock())
@@ -87,6 +92,11 @@ class Bench:
             if one.stored
         ]
 
+    @property
+    def identifiers(self) -> dict[str, State]:
+        """What is in the quarantine, drafts included."""
+        return {one.id: one.state for one in self.quarantine.names()}
+
     def sent_to(self, number: int) -> list[bytes]:
         """The RCPT lines of one of the transactions."""
         groups: list[list[bytes]] = []
@@ -115,10 +125,11 @@ def make(clock: FakeClock, tmp_path: Path) -> Iterator[Make]:
         upstream = Upstream(configured, [address], HOSTNAME, clock, server.connect, log)
         directory = tmp_path / "quarantine"
         given_means = means(configured, upstream, clock, log, scanners, directory)
-        ledger = Ledger(clock, lambda *_: None)
+        stages: list[tuple[Stage, float]] = []
+        ledger = Ledger(clock, lambda stage, _now, until: stages.append((stage, until)))
         budget = Budget(configured.budget, clock, clock())
         transaction = Transaction(given_means, Client(), budget, ledger, log, "5E55")
-        made.append(Bench(server, transaction, clock, sink, Quarantine(directory)))
+        made.append(Bench(server, transaction, clock, sink, Quarantine(directory), stages=stages))
         return made[-1]
 
     yield one
@@ -294,6 +305,16 @@ def test_copies_that_differ_go_out_in_transactions_of_their_own(make: Make) -> N
     assert bench.kept == []
 
 
+def test_a_worker_that_ends_between_two_copies_is_seen_to_end_during_a_hand_over(make: Make) -> None:
+    bench = split(make)
+
+    bench.run(b"b@y", b"c@y")
+
+    assert len(bench.server.messages) == 2
+    stages = [stage for stage, _ in bench.stages]
+    assert stages[stages.index(Stage.HANDOVER) :] == [Stage.HANDOVER]
+
+
 @pytest.mark.parametrize(
     "reply", [b"550 no\r\n", b"451 later\r\n", HANGUP], ids=["refused", "deferred", "nothing known"]
 )
@@ -326,6 +347,23 @@ def test_a_later_copy_that_fails_is_kept_and_the_answer_stays(make: Make, reply:
     assert bench.kept == [(state, "tag", "default")]
     (line,) = [line for line in bench.sink.lines if "not delivered but in quarantine" in line]
     assert "kept_as=" in line
+
+
+def test_all_recipients_of_a_later_copy_that_fails_are_in_what_is_kept(make: Make) -> None:
+    accepted, tagged = ((("one", Response.parse(action)),) for action in ("accept", "tag"))
+    policies = policy("plain", "b@", hits=accepted), policy("second", "c@", hits=tagged)
+    bench = make(
+        scanner("one", hit(), subject_prefix="[!] "), policies=(*policies, policy("third", "d@", hits=tagged))
+    )
+    bench.server.tell(b".", b"250 queued as 4Q1\r\n", b"451 later\r\n")
+
+    assert bench.run(b"b@y", b"c@y", b"d@y").result is Result.ACCEPTED
+    assert len(bench.server.messages) == 2  # those of the second and third policy are alike
+    kept = [one.stored.record for one in bench.quarantine.entries() if one.stored]
+    assert [(one.policy, [rcpt.address for rcpt in one.recipients]) for one in kept] == [
+        ("second", [b"c@y"]),
+        ("third", [b"d@y"]),
+    ]
 
 
 def test_a_client_that_leaves_between_two_copies_gets_the_second_with_its_next_attempt(make: Make) -> None:
@@ -377,6 +415,22 @@ def test_a_quarantine_that_cannot_keep_is_told_and_nothing_is_delivered(
     assert bench.kept == []
 
 
+def test_where_one_of_several_cannot_be_kept_none_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = policy("first", "b@", action="quarantine"), policy("second", "c@", action="quarantine")
+    bench = make(policies=policies)
+    keep = Quarantine.keep
+
+    def full_by_the_second(self: Quarantine, *given: Any) -> Kept:
+        if bench.kept:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return keep(self, *given)
+
+    monkeypatch.setattr(Quarantine, "keep", full_by_the_second)
+
+    assert bench.run(b"b@y", b"c@y").reply == replies.QUARANTINE_FAILED
+    assert bench.kept == []
+
+
 @pytest.mark.parametrize("reply", [b"550 no\r\n", b"451 later\r\n", HANGUP, SILENCE])
 def test_a_copy_of_what_was_not_delivered_is_withdrawn(make: Make, reply: bytes) -> None:
     bench = make(scanner("one", hit(response="tag+quarantine")))
@@ -419,6 +473,69 @@ def test_a_mailbox_that_does_not_take_it_is_our_own_trouble(make: Make, reply: b
 
     assert bench.run().reply == replies.UPSTREAM_LOST
     assert bench.server.messages == []
+
+
+@pytest.mark.parametrize("reply", [b"552 mailbox full\r\n", b"452 later\r\n"])
+@pytest.mark.parametrize("response", ["quarantine", "reject+quarantine"])
+def test_a_mailbox_that_refuses_the_content_does_not_refuse_the_client(
+    make: Make, response: str, reply: bytes
+) -> None:
+    mailbox = ("quarantine.quarantine_to = 'quarantine@y'",)
+    bench = make(scanner("one", hit(response=response)), lines=mailbox)
+    bench.server.tell(b".", reply)
+
+    outcome = bench.run()
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.QUARANTINE_FAILED)
+    assert reply.strip().decode() in outcome.cause
+
+
+@pytest.mark.parametrize("response", ["quarantine", "reject+quarantine", "discard+quarantine"])
+def test_what_took_so_long_to_keep_that_the_client_left_is_not_kept(make: Make, response: str) -> None:
+    bench = make(scanner("one", hit(response=response)))
+    bench.left_at = 2  # there before it is kept, and gone behind that
+
+    assert bench.run().result is Result.CLIENT_ABORT
+    assert bench.kept == []
+
+
+def test_a_worker_may_keep_a_message_as_long_as_it_may_hand_one_over(make: Make) -> None:
+    bench = make(scanner("one", hit(response="quarantine")))
+    began = bench.clock()
+
+    bench.run()
+
+    untils = [until - began for stage, until in bench.stages if stage is Stage.FILTER]
+    assert untils == pytest.approx([0.9 * 85, 85])  # while it is scanned, and from then on
+
+
+def test_what_took_longer_to_keep_than_there_is_time_is_not_kept(
+    make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(scanner("one", hit(response="quarantine")))
+    monkeypatch.setattr(os, "fsync", lambda _fd: clock.advance(60))
+
+    outcome = bench.run()
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.OUT_OF_TIME)
+    assert bench.kept == []
+
+
+def test_a_mistake_of_ours_behind_the_first_copy_does_not_make_the_client_come_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = split(make)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Quarantine, "withdraw", broken)
+
+    outcome = bench.run(b"b@y", b"c@y")
+
+    assert (outcome.result, outcome.queue_id) == (Result.ACCEPTED, "4Q1")
+    assert bench.kept == [("pending", "tag", "default")]
+    assert any("ZeroDivisionError" in line for line in bench.sink.lines)
 
 
 @pytest.mark.parametrize(
@@ -511,3 +628,32 @@ def test_no_message_is_lost_and_no_client_told_a_lie(
             reply for _, reply in bench.server.takers
         ]
     assert all(state in ("held", "unknown") for state, _, _ in kept)
+
+
+@pytest.mark.parametrize("response", ["quarantine", "tag+quarantine", "reject+quarantine"])
+@pytest.mark.parametrize("reply", [b"250 queued as 4Q1\r\n", b"451 later\r\n"], ids=["taken", "deferred"])
+def test_wherever_a_worker_ends_nothing_can_be_released_that_its_client_was_not_told_of(
+    make: Make, response: str, reply: bytes
+) -> None:
+    """What is left is what nobody delivers without being asked twice, or what was all but answered."""
+    for at in range(1, 200):
+        accepted = (("one", Response.parse("accept")),)
+        tagging = scanner("one", hit(response=response), subject_prefix="[!] ")
+        bench = make(
+            tagging, policies=(policy("plain", "b@", hits=accepted),), lines=("headers.report = ''",)
+        )
+        bench.server.tell(b".", reply, reply)
+        before = set(bench.identifiers)
+        with contextlib.suppress(Gone), failing(at) as faults:
+            bench.run(b"b@y", b"c@y")
+        left = {
+            identifier: state for identifier, state in bench.identifiers.items() if identifier not in before
+        }
+        was_taken = any(answer.startswith(b"2") for _, answer in bench.server.takers)
+        if not was_taken and bench.server.takers:
+            assert set(left.values()) <= {State.NEW, State.PENDING}
+        if not bench.server.takers and response == "tag+quarantine":
+            assert set(left.values()) <= {State.NEW, State.PENDING}
+        if not faults.is_over:
+            return
+    raise AssertionError("it does not end")

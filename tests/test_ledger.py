@@ -65,3 +65,16 @@ def test_no_instant_is_lost_or_counted_twice(steps: list[tuple[Stage, int, bool]
 
     assert taken == clock() - 1000
     assert sum(one.totals) == taken
+
+
+def test_a_stage_that_is_held_lasts_until_time_is_taken(clock: FakeClock) -> None:
+    one, reported = ledger(clock)
+    one.enter(Stage.HANDOVER, 2000.0)
+    one.hold()
+    one.enter(Stage.UPSTREAM_WAIT, 2000.0)
+    clock.advance(3)
+
+    assert [stage for stage, _, _ in reported] == [Stage.HANDOVER]
+    assert one.take() == {Stage.HANDOVER: 3}
+    one.enter(Stage.ENVELOPE, 2000.0)
+    assert one.stage is Stage.ENVELOPE

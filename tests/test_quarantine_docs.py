@@ -1,9 +1,7 @@
 """docs/quarantine.md tells the states, keys, options and timers that there are."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from bqfilter.cli.quarantine import quarantine
 from bqfilter.quarantine import Quarantine, State
+from tests.doubles.components import needs
 from tests.doubles.kept import keep
 
 _PAGE = (Path(__file__).resolve().parent.parent / "docs" / "quarantine.md").read_text(encoding="utf-8")
@@ -59,9 +58,7 @@ def test_every_option_that_is_mentioned_is_there() -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", _PAGE)) <= known
 
 
-@pytest.mark.skipif(
-    not shutil.which("systemd-analyze") and not os.environ.get("CI"), reason="systemd is not installed"
-)
+@needs("systemd-analyze", "systemd")
 def test_the_timer_is_one_that_systemd_takes(tmp_path: Path) -> None:
     blocks = re.findall(r"```\n# /etc/systemd/system/(\S+)\n(.*?)```", _PAGE, re.DOTALL)
     assert [name for name, _ in blocks] == ["bqfilter-expire.service", "bqfilter-expire.timer"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from bqfilter import systemd
+from tests.doubles.components import needs
 from tests.doubles.programs import REPOSITORY, eventually, short_directory
 
-needs_socket_activate = pytest.mark.skipif(
-    shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed"
-)
+needs_socket_activate = needs("systemd-socket-activate", "systemd")
 
 REPORT_SOCKETS = """
 import json, os

@@ -265,7 +265,7 @@ def test_a_message_too_big_is_rejected_without_a_word_to_the_server(clock: FakeC
 
 
 def test_a_spool_that_failed_is_a_temporary_matter(clock: FakeClock) -> None:
-    one = make(clock, FakeUpstream(clock), "spool.memory = '0B'", "spool.directory = '/nonexistent'")
+    one = make(clock, FakeUpstream(clock), "spool.memory = '0B'", "spool.directory = '/proc/nonexistent'")
     outcome = one.whole()
 
     assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.SPOOL_FAILED)

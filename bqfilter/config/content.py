@@ -708,7 +708,7 @@ class HeaderSettings(Table):
             Size(16 * KIB, 64 * MIB),
             "A message with a larger header is refused with 552 where it has to be looked at. Legitimate "
             "ones have a twentieth of the default. A header of nothing but very short fields takes some "
-            "thirty times its size in memory while it is looked at.",
+            "ten times its size in memory while it is looked at.",
         ),
     )
 

@@ -64,9 +64,12 @@ class AfterFilter:
             return
         listener = _bound(self._port)
         listener.listen(_BACKLOG)
+        # A SIGTERM to a child that still has our handler would be lost: it waits until that is gone.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self._pid = os.fork()
         if self._pid == 0:
             self._serve_for_ever(listener)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.setpgid(self._pid, self._pid)  # in both processes: whoever comes first
         listener.close()
 
@@ -87,6 +90,7 @@ class AfterFilter:
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the connections' processes
             while True:
                 self._serve(listener)
@@ -162,6 +166,8 @@ class Conversation:
                 self._facts += [name + b"=" + value for name, value in command.attributes]
             case commands.Mail():
                 self._sender, self._recipients = command.address, []
+            case commands.Rset():
+                self._facts = []
             case commands.Rcpt():
                 return self._take_recipient(command)
             case commands.Data():

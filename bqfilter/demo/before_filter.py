@@ -37,7 +37,7 @@ class Message:
     """What the remote client sends: MAIL and RCPT lines, and the content as it travels, without the dot."""
 
     mail: bytes
-    rcpt: bytes
+    rcpts: tuple[bytes, ...]
     content: bytes
 
 
@@ -87,7 +87,7 @@ class _Connection:
         greeting = self._reply()
         introduction = self._command(b"EHLO before.demo.example")
         announced = parse_capabilities(introduction).xforward
-        lines = [*xforward_lines(REMOTE_CLIENT, announced), message.mail, message.rcpt, b"DATA"]
+        lines = [*xforward_lines(REMOTE_CLIENT, announced), message.mail, *message.rcpts, b"DATA"]
         for reply in (greeting, introduction):
             if not reply.is_positive:
                 return reply

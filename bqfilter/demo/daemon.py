@@ -1,22 +1,20 @@
-"""The real `bqfilterd serve`, started as a program of its own from a sample configuration, and ended again.
+"""The real `bqfilterd serve`, started as a program of its own from the sample configuration, and ended again.
 
-It listens on a port that the kernel chose, and says so in its "ready" line. Its log goes to a file: what it
-says is what we know of it. Where the demo runs as root, its workers become "nobody", since they never run as
-root.
+It listens on ports that the kernel chose, and says so in its log, which goes to a file: what it says is what
+we know of it. Its other commands are run as an operator would run them.
 """
 
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import bqfilter
-from bqfilter.config.kinds import quote
-from bqfilter.errors import BqfilterError
+from bqfilter.demo import sample
+from bqfilter.errors import BqfilterError, ConfigError
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
 
 _START_TIMEOUT = 30.0  # seconds
@@ -25,32 +23,8 @@ _LINE_TIMEOUT = 15.0  # seconds for a line that is due in the log
 _POLL_INTERVAL = 0.02
 
 _READY = re.compile(r": ready .*\blisten=(\S+)")
+_EXPORTER = re.compile(r": metrics served at=(\S+)")
 _PREFIX = re.compile(r"^\S+ bqfilterd\[\d+\]: ", re.MULTILINE)
-
-_CONFIGURATION = """\
-# What the demo runs with. A real installation needs the first and the third table; docs/postfix.md says which
-# values of master.cf and main.cf go with them.
-
-[[listen]]
-endpoint = "inet:127.0.0.1:0"  # any free port; 10025 is usual
-
-[pool]
-workers = 2
-
-[upstream]
-endpoint = "{upstream}"
-
-[metrics]
-listen = ""  # no exporter; a real installation leaves this table out
-
-[runtime]
-directory = {directory}
-drain_timeout = "5s"
-hostname = "filter.demo.example"
-{user}
-[spool]
-directory = {spool}
-"""
 
 
 class DaemonFailed(BqfilterError):
@@ -62,11 +36,11 @@ class Daemon:
 
     def __init__(self, directory: Path, upstream: SocketAddress) -> None:
         self.log_path = directory / "bqfilterd.log"
-        self.configuration_path = directory / "bqfilterd.toml"
-        self.configuration_path.write_text(_configuration(directory, upstream), encoding="utf-8")
+        self.configuration_path = self._configure(directory, upstream)
         self._process = self._start()
         try:
-            self.address = self._await_ready()
+            self.address = self._await(_READY)
+            self.exporter = self._await(_EXPORTER)
         except BaseException:
             self.stop()
             raise
@@ -75,9 +49,9 @@ class Daemon:
         """The log so far, without times and process ids."""
         return _PREFIX.sub("", self.log_path.read_text(encoding="utf-8", errors="replace"))
 
-    def log_from(self, start: int, awaited: str) -> str:
-        """The log from a position on, once it holds the words awaited or the time for them is over."""
-        eventually(lambda: awaited in self.log()[start:], _LINE_TIMEOUT)
+    def log_from(self, start: int, awaited: Sequence[str]) -> str:
+        """The log from a position on, once it holds all words awaited or the time for them is over."""
+        eventually(lambda: all(words in self.log()[start:] for words in awaited), _LINE_TIMEOUT)
         return self.log()[start:]
 
     def stop(self) -> int:
@@ -89,13 +63,19 @@ class Daemon:
             self._process.kill()  # its workers notice that their master is gone, and leave
             return self._process.wait()
 
-    def status(self) -> str:
-        """What `bqfilterd status` says of it."""
+    def run(self, *words: str) -> str:
+        """What `bqfilterd` says when it is run with these words and the demo's configuration."""
         shown = subprocess.run(  # noqa: S603 - our own interpreter, our own package
-            self._command("status", "--over", "0"),
+            self._command(*words),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_environment(), check=False,
         )  # fmt: skip
         return shown.stdout + shown.stderr
+
+    def _configure(self, directory: Path, upstream: SocketAddress) -> Path:
+        try:
+            return sample.write(directory, upstream)
+        except ConfigError as error:
+            raise DaemonFailed(str(error)) from error
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
@@ -103,20 +83,21 @@ class Daemon:
                 self._command("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
             )
 
-    def _command(self, name: str, *options: str) -> list[str]:
+    def _command(self, *words: str) -> list[str]:
         # -P and PYTHONPATH: the very package that runs the demo, not one that lies in the current directory.
-        options = ("--config", str(self.configuration_path), *options)
-        return [sys.executable, "-P", "-m", "bqfilter", name, *options]
+        return [sys.executable, "-P", "-m", "bqfilter", *words, "--config", str(self.configuration_path)]
 
-    def _await_ready(self) -> SocketAddress:
-        def is_ready_or_gone() -> bool:
-            return bool(_READY.search(self._raw_log())) or self._process.poll() is not None
+    def _await(self, line: re.Pattern[str]) -> SocketAddress:
+        """The address in a line of the log that belongs to the start."""
 
-        eventually(is_ready_or_gone, _START_TIMEOUT)
-        ready = _READY.search(self._raw_log())
-        if ready is None:
+        def is_there_or_gone() -> bool:
+            return bool(line.search(self._raw_log())) or self._process.poll() is not None
+
+        eventually(is_there_or_gone, _START_TIMEOUT)
+        found = line.search(self._raw_log())
+        if found is None:
             raise DaemonFailed(f"bqfilterd did not start:\n{self._raw_log()}")
-        return resolve(Endpoint.parse(ready[1]))[0]
+        return resolve(Endpoint.parse(found[1]))[0]
 
     def _raw_log(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
@@ -130,15 +111,6 @@ def eventually(condition: Callable[[], bool], timeout: float) -> bool:
             return False
         time.sleep(_POLL_INTERVAL)
     return True
-
-
-def _configuration(directory: Path, upstream: SocketAddress) -> str:
-    return _CONFIGURATION.format(
-        upstream=upstream,
-        directory=quote(str(directory / "run")),
-        spool=quote(tempfile.gettempdir()),
-        user='user = "nobody"\n' if os.geteuid() == 0 else "",
-    )
 
 
 def _environment() -> dict[str, str]:

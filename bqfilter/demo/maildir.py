@@ -9,6 +9,8 @@ import os
 import time
 from pathlib import Path
 
+from bqfilter.mail.durable import flush_directory
+
 
 class Maildir:
     """The Maildir at `path`, made where it is not there yet."""
@@ -28,17 +30,9 @@ class Maildir:
             file.flush()
             os.fsync(file.fileno())
         scratch.rename(self.path / "new" / scratch.name)
-        _sync_directory(self.path / "new")
+        flush_directory(self.path / "new")
         return queue_id
 
     def messages(self) -> list[Path]:
         """The files of all messages, the oldest first."""
         return sorted((self.path / "new").iterdir(), key=lambda file: file.stat().st_mtime_ns)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,11 +1,12 @@
 """From the bytes of a charset to UTF-8, whole or in pieces, for text that is to be looked at.
 
-Nothing is refused. What cannot be read becomes U+FFFD; text whose charset is not told, or not known, is read
-as UTF-8. The work is linear in the size of the text.
+Nothing is refused. What cannot be read becomes U+FFFD; text whose charset is not known is read as UTF-8. The
+work is linear in the size of the text.
 
 Only the charsets listed here are known. A name comes out of a message: Python would look for a module of that
 name and remember that there is none, and it has codecs that are no charsets (escapes, compression) or take
-quadratic time (punycode, idna).
+quadratic time (punycode, idna). All that are known are loaded with this module, by the master, so that
+workers share them, and need no right to read the files that they are in.
 """
 
 import codecs
@@ -22,6 +23,8 @@ _NAMES = (
     "iso2022_jp_ext iso2022_kr shift_jis shift_jis_2004 cp932 euc_kr cp949 johab"
 )
 _KNOWN = frozenset(_NAMES.split())
+for _name in _KNOWN:
+    codecs.lookup(_name)
 # Writers say the first and mean the second, which has all of the first, and more.
 _WIDER = {"ascii": "utf_8", "latin_1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _UNKNOWN = "utf_8"
@@ -36,10 +39,14 @@ _CODECS = {_plain(alias): codec for alias, codec in aliases.items() if codec in 
 _CODECS |= {_plain(codec): codec for codec in _KNOWN}
 
 
-@lru_cache(maxsize=256)
 def codec_of(charset: str) -> str:
     """Python's name for what reads this charset."""
-    codec = _CODECS.get(_plain(charset[:64]), _UNKNOWN)
+    return _codec_of(charset[:64])  # whatever is remembered is short
+
+
+@lru_cache(maxsize=256)
+def _codec_of(charset: str) -> str:
+    codec = _CODECS.get(_plain(charset), _UNKNOWN)
     return _WIDER.get(codec, codec)
 
 
@@ -49,6 +56,15 @@ def to_utf8(raw: bytes, charset: str) -> bytes:
     if codec in _WITHOUT_MARK:
         return ToUtf8(charset).last(raw)
     return raw.decode(codec, "replace").encode("utf-8", "replace")  # the same, and several times faster
+
+
+def bare_to_utf8(raw: bytes) -> bytes:
+    """8-bit text that tells no charset: UTF-8 where it is that (RFC 6532), else the usual one before that."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return to_utf8(raw, "iso-8859-1")
+    return raw
 
 
 class ToUtf8:

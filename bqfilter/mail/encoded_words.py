@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bqfilter.mail.charsets import to_utf8
+from bqfilter.mail.charsets import bare_to_utf8, to_utf8
 
 # charset, language (RFC 2231 section 5), encoding. What is in braces bounds what a hostile header costs.
 _OPENING = re.compile(rb"=\?([!-)+->@-~]{1,60})(?:\*[!->@-~]{0,40})?\?([BbQq])\?")
@@ -29,8 +29,13 @@ def decode_words(text: bytes, limit: int = MAX_BYTES) -> bytes:
     """`text` unfolded, with the encoded words decoded that begin in its first `limit` bytes, as UTF-8."""
     text = _FOLD.sub(b"", text)
     if b"=?" not in text:
-        return _plain_text(text)
+        return bare_to_utf8(text)
     return b"".join(_decoded(list(_runs(text, limit))))
+
+
+def decoded_text(text: bytes, limit: int = MAX_BYTES) -> str:
+    """The same as a string."""
+    return decode_words(text, limit).decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,7 @@ def _decoded(runs: list[_Run]) -> Iterator[bytes]:
 
 
 def _text(raw: bytes, charset: str | None) -> bytes:
-    return _plain_text(raw) if charset is None else to_utf8(raw, charset)
-
-
-def _plain_text(raw: bytes) -> bytes:
-    """Bare 8-bit text tells no charset: UTF-8 where it is that (RFC 6532), else the usual one before that."""
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return to_utf8(raw, "iso-8859-1")
-    return raw
+    return bare_to_utf8(raw) if charset is None else to_utf8(raw, charset)
 
 
 def _bytes_of(encoding: bytes, text: bytes) -> bytes:

@@ -15,8 +15,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email.header import Header as EncodedHeader
 from functools import cached_property
+
+from bqfilter.mail.word_encoding import encode_words
 
 # fields: field-name *WSP ":" *( anything but CR ) CRLF *( WSP anything CRLF ); blanks before the colon are
 # obsolete (RFC 5322 section 4.5) and still read. Possessive, so that a hostile line is looked at once.
@@ -27,8 +28,8 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NAME = re.compile(rb"[!-9;-~]{1,76}")
 _LINE_END = re.compile(r"(?:\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029])+([ \t]*)")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # how Python keeps bytes that are no UTF-8, of an address for one
 _MAX_LINE_CHARS = 998  # RFC 5322 section 2.1.1
-_SOFT_LINE_CHARS = 76  # for encoded words, RFC 2047 section 2
 _HARD_LINE_CHARS = 900  # where a line is cut that has no place to fold
 
 
@@ -154,27 +155,38 @@ def touched(edits: Sequence[Edit]) -> set[int]:
 def make_field(name: str | bytes, value: str | bytes) -> bytes:
     """A whole field that holds `value`, with its line end. Raises ValueError for a name that cannot be one.
 
-    Text beyond ASCII becomes encoded words (RFC 2047). A line end within the value stays a fold where a blank
-    follows it and becomes one where none does, so that no value can end its field; other control characters
-    go. A line that is longer than RFC 5322 allows is cut, wherever that falls.
+    Text beyond ASCII becomes encoded words (RFC 2047), U+FFFD for what is no character. A line end within
+    the value stays a fold where a blank follows it and becomes one where none does, so that no value can end
+    its field; other control characters go. A line that is longer than RFC 5322 allows is cut, wherever that
+    falls.
     """
     name = name.encode("utf-8", "replace") if isinstance(name, str) else name
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} cannot be the name of a header field")
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    text = _SURROGATE.sub("\ufffd", text)
     text = _CONTROL.sub("", _LINE_END.sub(lambda fold: "\n" + (fold[1] or " "), text.strip()))
-    lines = [part for line in text.split("\n") for part in _folded(line, len(name) + 2)]
-    lines = [line for line in lines if line.strip(b" \t")] or [b""]
-    return name + b": " + b"\r\n".join([lines[0].lstrip(b" \t"), *lines[1:]]) + b"\r\n"
+    first, *others = [line for line in text.split("\n") if line.strip(" \t")] or [""]
+    lines = [*_folded(name + b": ", first.lstrip(" \t")), *_continued(first, others)]
+    return b"\r\n".join(lines) + b"\r\n"
 
 
-def _folded(line: str, indent: int) -> list[bytes]:
-    """One line of a value as lines that are short enough, all but the first with a blank in front."""
+def _continued(before: str, lines: Iterable[str]) -> Iterator[bytes]:
+    """What stands behind the line `before`: lines that begin with a blank.
+
+    One between two encoded words does not count (RFC 2047 section 6.2), so there it is encoded as well.
+    """
+    for line in lines:
+        is_lost = not (before.isascii() or line.isascii())
+        yield from _folded(line[0].encode("ascii"), line if is_lost else line[1:])
+        before = line
+
+
+def _folded(lead: bytes, line: str) -> list[bytes]:
+    """One line of a value, behind `lead`, as lines that are short enough."""
     if not line.isascii():
-        lead = line[: len(line) - len(line.lstrip())]
-        encoded = EncodedHeader(line.strip(), "utf-8", _SOFT_LINE_CHARS, continuation_ws=" ")
-        return (lead + encoded.encode(linesep="\n")).encode("ascii", "replace").split(b"\n")
-    if len(line) + indent <= _MAX_LINE_CHARS:
-        return [line.encode("ascii")]
-    pieces = [line[at : at + _HARD_LINE_CHARS] for at in range(0, len(line), _HARD_LINE_CHARS)]
-    return [piece.encode("ascii") for piece in [pieces[0], *(" " + piece for piece in pieces[1:])]]
+        return encode_words(line, lead)
+    if len(lead) + len(line) <= _MAX_LINE_CHARS:
+        return [lead + line.encode("ascii")]
+    pieces = (line[at : at + _HARD_LINE_CHARS] for at in range(0, len(line), _HARD_LINE_CHARS))
+    return (lead + b"\r\n ".join(piece.encode("ascii") for piece in pieces)).split(b"\r\n")

@@ -13,12 +13,12 @@ has a limit that no honest header comes near: `is_cut` says that there were more
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from encodings.aliases import aliases
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
+from bqfilter.mail.charsets import bare_to_utf8, to_utf8
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.fields import Header
-from bqfilter.mail.transfer import Base64, Decoder, QuotedPrintable
 
 TEXT = "text/plain"
 _T = TypeVar("_T")
@@ -42,24 +42,7 @@ _COMMENT = re.compile(rb"\([^()]*+\)")
 _TYPE = re.compile(rb"[^\s;()\"',/]++\s*+(?:/\s*+[^\s;()\"',]*+)?+")
 _ENCODING = re.compile(rb"[A-Za-z0-9-]++")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,80})(?:\*[^?\s]{0,80})?\?([BbQq])\?([^?]*+)\?=")
-_SEPARATOR = re.compile("[^a-z0-9]+")
-# Python calls more things encodings than text has, one of which takes quadratic time; and it remembers for
-# ever every name that it was asked for in vain.
-_NO_CHARSETS = (
-    "base64_codec bz2_codec hex_codec idna mbcs oem punycode quopri_codec raw_unicode_escape rot_13 tactis "
-    "undefined unicode_escape uu_codec zlib_codec"
-)
-_CHARSETS = frozenset(
-    name for pair in aliases.items() if pair[1] not in _NO_CHARSETS.split() for name in pair
-) | {
-    "utf_8_sig",
-    "cp874",
-    "cp720",
-    "koi8_t",
-    "koi8_u",
-    "cp1006",
-}
+_UNREADABLE = "\ufffd"  # what `to_utf8` writes for it
 _WANTED = (b"boundary", b"charset")
 _NAMES = (b"filename", b"name")
 _ALIASES = {
@@ -207,7 +190,7 @@ def _plain_names(value: bytes) -> Iterator[str]:
         yield _with_encoded_words(text)
         yield text
         if "%" in text:
-            yield _decoded(unquote_to_bytes(raw), "")
+            yield _text(unquote_to_bytes(raw))
 
 
 def _readings(value: bytes) -> Iterator[bytes]:
@@ -237,7 +220,7 @@ def _sectioned_names(sections: list[tuple[int, bool, bytes]]) -> Iterator[str]:
     first = {one[0]: one for one in reversed(sections)}
     ordered = sorted(sections, key=lambda one: one[0])
     for reading in (ordered, list(_unbroken(first)), list(_unbroken(last)), sections):
-        yield _joined(reading)
+        yield from _joined(reading)
 
 
 def _unbroken(sections: dict[int, tuple[int, bool, bytes]]) -> Iterator[tuple[int, bool, bytes]]:
@@ -247,7 +230,7 @@ def _unbroken(sections: dict[int, tuple[int, bool, bytes]]) -> Iterator[tuple[in
         number += 1
 
 
-def _joined(sections: list[tuple[int, bool, bytes]]) -> str:
+def _joined(sections: list[tuple[int, bool, bytes]]) -> Iterator[str]:
     charset, parts = "", []
     for place, (_, is_encoded, value) in enumerate(sections):
         raw = _plain(value)
@@ -255,43 +238,24 @@ def _joined(sections: list[tuple[int, bool, bytes]]) -> str:
             language, _, raw = raw.partition(b"'")
             charset, raw = _text(language), raw.partition(b"'")[2]
         parts.append(unquote_to_bytes(raw) if is_encoded else raw)
-    return _with_encoded_words(_decoded(b"".join(parts), charset))
+    yield from map(_with_encoded_words, _decoded(b"".join(parts), charset))
 
 
 def _with_encoded_words(text: str) -> str:
     """Encoded words have no place in a parameter (RFC 2047 section 5); programs write them there anyway."""
     if "=?" not in text:
         return text
-    parts: list[str] = []
-    at, raw, charset = 0, bytearray(), ""
-    for word in _ENCODED_WORD.finditer(text):
-        between = text[at : word.start()]
-        if between.strip() or word[1].lower() != charset:  # else the same text goes on (section 6.2)
-            parts.append(_decoded(bytes(raw), charset))
-            raw.clear()
-        if between.strip():
-            parts.append(between)
-        at, charset = word.end(), word[1].lower()
-        raw += _word(word[2], word[3].encode("utf-8"))
-    return "".join([*parts, _decoded(bytes(raw), charset), text[at:]])
+    raw = text.encode("utf-8")
+    return decoded_text(raw, len(raw))  # wherever they stand: the last one has the name's end
 
 
-def _word(encoding: str, text: bytes) -> bytes:
-    coder: Decoder = Base64() if encoding in "Bb" else QuotedPrintable()
-    text = text if encoding in "Bb" else text.replace(b"_", b" ")
-    return coder.feed(text) + coder.finish()
-
-
-def _decoded(raw: bytes, charset: str) -> str:
-    """`raw` in its charset, or else as UTF-8, or else as any bytes are text."""
-    for one in (charset, "utf-8"):
-        try:
-            if _SEPARATOR.sub("_", one.lower()) in _CHARSETS:
-                return raw.decode(one)
-        except (LookupError, ValueError):  # not what it says
-            continue
-    return raw.decode("latin-1")
+def _decoded(raw: bytes, charset: str) -> Iterator[str]:
+    """`raw` in its charset, and where not all of it is what that says, also as if none were told."""
+    text = to_utf8(raw, charset).decode("utf-8")
+    yield text
+    if _UNREADABLE in text:
+        yield _text(raw)
 
 
 def _text(raw: bytes) -> str:
-    return _decoded(raw, "")
+    return bare_to_utf8(raw).decode("utf-8")

@@ -3,7 +3,8 @@
 What is seen is what would be delivered: strays have been cleaned already. It is read as often as somebody
 asks, in pieces, from memory or from the spool's file, so that a large message takes no more memory than a
 small one. Only the header section is held as a whole, up to a limit: `header_is_too_large` says that it goes
-on behind it, and then nobody can tell what it holds.
+on behind it, and then nobody can tell what it holds. So it does where the section is within the limit but
+made of so many lines that they would take many times its size as values.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from bqfilter.smtp.body import unstuff, without_strays
 
 HEADER_LIMIT = 1024 * 1024  # bytes, where nothing else is said
 _PIECE_BYTES = 65536
+_LINE_BYTES = 32  # a header has no more lines than a header of the largest size has that is made of such
+_LINES_AT_LEAST = 1000  # however small the limit
 
 
 class Message:
@@ -79,7 +82,11 @@ class Message:
         end = header_end(head)
         has_separator = head.startswith(b"\r\n", end)
         is_cut = len(head) >= self._header_limit and not has_separator and may_go_on(head, end)
-        return Header(head[:end]), has_separator, is_cut or end > self._header_limit
+        is_too_large = is_cut or end > self._header_limit
+        has_too_many_lines = head.count(b"\r\n", 0, end) > max(
+            self._header_limit // _LINE_BYTES, _LINES_AT_LEAST
+        )
+        return Header(head[:end]), has_separator, is_too_large or has_too_many_lines
 
     def _read_head(self) -> bytes:
         """The beginning of the content, at least to the first empty line if that comes before the limit."""

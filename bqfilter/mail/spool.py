@@ -9,6 +9,7 @@ rest. The client must be heard out to its end of data before it can be told anyt
 
 import contextlib
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -92,16 +93,18 @@ class Spool:
         return self._file.fileno()
 
     def content(self) -> Iterator[bytes]:
-        """The wire form without its final dot, in pieces. Raises OSError where it cannot be read back."""
+        """The wire form without its final dot, in pieces. Raises OSError where it cannot be read back.
+
+        Each reader has a place of its own: a site's filter may look at a message twice at the same time.
+        """
         if self._file is None:
             yield b"".join(self._parts)[: self.content_bytes]
             return
-        self._file.seek(0)
-        left = self.content_bytes
-        while left and (piece := self._file.read(min(left, _CHUNK_BYTES))):
-            left -= len(piece)
+        size, at = self.content_bytes, 0
+        while at < size and (piece := os.pread(self._file.fileno(), min(size - at, _CHUNK_BYTES), at)):
+            at += len(piece)
             yield piece
-        if left:  # half a message must not look like a whole one
+        if at < size:  # half a message must not look like a whole one
             raise OSError(errno.EIO, "spool file is shorter than what was written to it")
 
     def close(self) -> None:

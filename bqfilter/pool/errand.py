@@ -21,13 +21,18 @@ def run_errand(act: Callable[[], str], identity: Identity | None, timeout: float
     """What `act` returns, or name and text of what it raises, on one line.
 
     Raises TimeoutError where it takes longer than `timeout` seconds, ChildProcessError where its process ends
-    without a word.
+    without a word, OSError where there is no process or descriptor to be had.
     """
     reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _perform(act, identity, writer)
-    os.close(writer)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _perform(act, identity, writer)
+    except OSError:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
     try:
         return _listen(reader, time.monotonic() + timeout)
     finally:

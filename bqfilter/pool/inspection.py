@@ -1,7 +1,8 @@
 """Inspection: what can be known about a configuration without serving with it.
 
 Looks, and changes nothing: no socket is bound and no directory made. Each finding says whether it is well,
-and where it is not, what to do.
+and where it is not, what to do. What workers have to be able to do is tried as their account: what root can
+do would prove nothing.
 """
 
 import json
@@ -32,6 +33,7 @@ from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
 
 _PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
+_LOOK_TIMEOUT = 10.0  # seconds for a file system that may be a network's
 _SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
@@ -117,13 +119,12 @@ def _account(settings: Settings) -> Iterator[Finding]:
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    directory = settings.spool.directory
-    if not Path(directory).is_dir():
-        yield Finding(False, "spool", f"{directory} is not a directory: large messages would be answered 451")
+    directory = Path(settings.spool.directory)
+    flaw = _flaw(directory, os.W_OK | os.X_OK, settings.runtime.user)
+    if flaw:
+        yield Finding(False, "spool", f"{flaw}: large messages would be answered 451")
         return
-    room = os.statvfs(directory)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "spool", f"{directory}, {free} MiB free")
+    yield Finding(True, "spool", f"{directory}, {_free(directory)} MiB free")
 
 
 def _quarantine(settings: Settings) -> Iterator[Finding]:
@@ -134,17 +135,44 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
         return
     directory = Path(settings.quarantine.directory)
-    nearest = next(path for path in (directory, *directory.parents) if path.is_dir())
-    if nearest not in (directory, directory.parent):
-        yield Finding(
-            False,
-            "quarantine",
-            f"{directory.parent} is not a directory: what is to be kept would be answered 451",
-        )
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    # Where it is root who starts, the directory is made and given to the workers: they have to get there.
+    if os.geteuid() == 0:
+        flaw = _flaw(directory.parent if nearest == directory else nearest, os.X_OK, settings.runtime.user)
+    else:
+        flaw = _flaw(nearest, os.W_OK | os.X_OK, settings.runtime.user)
+    if flaw:
+        yield Finding(False, "quarantine", f"{flaw}: what is to be kept would be answered 451")
         return
-    room = os.statvfs(nearest)
-    free = room.f_bavail * room.f_frsize // (1 << 20)
-    yield Finding(True, "quarantine", f"{directory}, {free} MiB free")
+    plan = "" if directory == nearest else ", which will be made"
+    yield Finding(True, "quarantine", f"{directory}{plan}, {_free(nearest)} MiB free")
+
+
+def _flaw(directory: Path, rights: int, user: str) -> str:
+    """Why workers can do nothing there; empty where they have these rights."""
+    account = user if os.geteuid() == 0 else "our account"
+
+    def look() -> str:
+        try:
+            if not directory.is_dir():
+                return f"{directory} is not a directory"
+        except PermissionError:
+            return f"{directory} is out of reach for {account}"
+        verb = "write" if rights & os.W_OK else "enter"
+        return "" if os.access(directory, rights) else f"{directory} is not for {account} to {verb}"
+
+    try:
+        return run_errand(look, find_identity(user), _LOOK_TIMEOUT)
+    except ConfigError:  # no such account: that has been told
+        return ""
+    except (TimeoutError, ChildProcessError):
+        return f"{directory} does not answer"
+
+
+def _free(directory: Path) -> int:
+    """In MiB."""
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize // (1 << 20)
 
 
 def _scanners(settings: Settings) -> Iterator[Finding]:

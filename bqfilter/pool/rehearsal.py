@@ -30,6 +30,8 @@ def rehearse(scanners: Sequence[Scanner], identity: Identity | None) -> None:
         told = f"filters took more than {_TIMEOUT:g} s to load"
     except ChildProcessError:
         told = "a filter ended the process while it was loaded"
+    except OSError as error:  # no process or descriptor to be had: no reason for the master to end
+        told = f"filters cannot be loaded for trial: {error.strerror}"
     if told:
         raise ConfigError(told)
 

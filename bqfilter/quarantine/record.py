@@ -15,11 +15,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.errors import HeaderParseError
-from email.header import decode_header
 from typing import Any
 
 from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.envelope import Client
 from bqfilter.mail.fields import Header
 from bqfilter.smtp import grammar
@@ -80,8 +79,8 @@ class Stored:
 def headline(header: Header) -> tuple[str, str]:
     """The Message-ID and the subject of a message, decoded, fit for a record."""
     message_id = (header.first(b"message-id") or b"").decode("utf-8", "replace")
-    subject = (header.first(b"subject") or b"")[:_MAX_SUBJECT_BYTES].decode("utf-8", "replace")
-    return clean(message_id), clean(_decoded(subject))
+    subject = (header.first(b"subject") or b"")[:_MAX_SUBJECT_BYTES]
+    return clean(message_id), clean(decoded_text(subject))
 
 
 def clean(text: str) -> str:
@@ -176,24 +175,6 @@ def _words(command: Mail | Rcpt) -> list[str]:
 def _attributes(found: Mapping[str, str]) -> dict[bytes, bytes]:
     """Only names that we know; what does not fit a value is replaced when it is said again."""
     return {_bytes(name): _bytes(value) for name, value in found.items() if name in _ATTRIBUTES}
-
-
-def _decoded(text: str) -> str:
-    """Encoded words (RFC 2047) decoded as far as that goes."""
-    try:
-        parts = decode_header(text)
-    except HeaderParseError:
-        return text
-    return "".join(
-        part if isinstance(part, str) else _from_charset(part, charset or "utf-8") for part, charset in parts
-    )
-
-
-def _from_charset(data: bytes, charset: str) -> str:
-    try:
-        return data.decode(charset, "replace")
-    except (LookupError, ValueError, UnicodeError):  # a character set that only the sender knows
-        return data.decode("ascii", "replace")
 
 
 def _text(data: bytes) -> str:

@@ -33,6 +33,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.durable import flush_directory
 from bqfilter.quarantine import record as records
 from bqfilter.quarantine.claim import Claim, KeptFile, open_file, read_first_line
 from bqfilter.quarantine.history import Event, What, instant
@@ -299,7 +300,7 @@ class Quarantine:
     def _make_directory(self) -> None:
         """The last part of its path only: what is above is the operator's, a mount point perhaps."""
         self._directory.mkdir(_DIRECTORY_MODE, exist_ok=True)
-        _flush_directory(self._directory.parent)
+        flush_directory(self._directory.parent)
 
     def _open_day(self, day: str) -> int:
         return os.open(self._directory / day, _OPEN_DIRECTORY)
@@ -316,7 +317,7 @@ class Quarantine:
         """The file's name, and once a day the name of the directory that it is in."""
         os.fsync(opened_day)
         if self._safe_day != day:
-            _flush_directory(self._directory)
+            flush_directory(self._directory)
             self._safe_day = day
 
 
@@ -348,14 +349,6 @@ def _remove(day: int, *names: Name) -> None:
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(name.file, dir_fd=day)
-
-
-def _flush_directory(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _is_wanted(state: State, states: Collection[State]) -> bool:

@@ -30,7 +30,10 @@ from bqfilter.scoreboard import (
     Word,
 )
 
-RESULT_WORDS = (Word.ACCEPTED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN, Word.CLIENT_ABORT)
+RESULT_WORDS = (
+    Word.ACCEPTED, Word.QUARANTINED, Word.DISCARDED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN,
+    Word.CLIENT_ABORT,
+)  # fmt: skip
 
 _REMEDIES = {
     Stage.GREETING: "clients",

@@ -8,7 +8,8 @@ so a scanner that hangs costs one worker at a time and not the pool. Workers tel
 shared memory of which each has one writer, so the count can be off by the failures of a moment, and two may
 probe at once; neither matters.
 
-Only failures that say something about the scanner count: see `is_its_fault`.
+Only failures that say something about the scanner count: see `is_its_fault`. The runner does not count that
+one was too slow in the little time that others had left it.
 """
 
 from enum import StrEnum

@@ -13,7 +13,7 @@ a verdict: signatures change by the hour.
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from bqfilter.config.actions import Action, Response
@@ -21,11 +21,9 @@ from bqfilter.config.content import ClamdSettings
 from bqfilter.errors import ScannerFailure
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.message import Message
-from bqfilter.net.address import SocketAddress
-from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
-from bqfilter.net.stream import connect as connect_stream
-from bqfilter.scanning.dialling import Connect, Dialler
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.exchange import Exchange, one_line
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.smtp.replies import Reply
@@ -47,17 +45,11 @@ _EXCESS = "Heuristics.Limits.Exceeded"
 
 
 class Clamd:
-    """The clamd at one of `addresses`."""
+    """The clamd at one of the endpoints that the dialler knows."""
 
-    def __init__(
-        self,
-        settings: ClamdSettings,
-        addresses: Sequence[SocketAddress],
-        clock: Clock,
-        connect: Connect = connect_stream,
-    ) -> None:
+    def __init__(self, settings: ClamdSettings, dialler: Dialler) -> None:
         self.settings = settings
-        self._dialler = Dialler(addresses, clock, connect)
+        self._dialler = dialler
 
     def after_fork_in_worker(self) -> None:
         """Nothing to get ready: a connection is made when a message is there."""

@@ -97,7 +97,7 @@ class Command:
     def ping(self, _deadline: Deadline) -> str:
         """Is the program there, and ours to run? It is not started."""
         program = self.settings.argv[0]
-        if not os.access(program, os.X_OK) or not Path(program).is_file():
+        if not os.access(program, os.X_OK, effective_ids=True) or not Path(program).is_file():
             raise ScannerFailure(f"{program} is not there, or no program that we may run")
         return f"{program} is there"
 

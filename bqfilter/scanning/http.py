@@ -1,16 +1,15 @@
 """HTTP client: one request and its response, over a connection of its own, all of it by one Deadline.
 
 The protocol is h11's, which does no I/O; the bytes go through a Stream. So a server that trickles extends
-nothing, which the usual clients let it do: their timeouts begin anew with every read. The addresses are tried
-in order until one takes the connection; what goes wrong after that is not tried again elsewhere.
+nothing, which the usual clients let it do: their timeouts begin anew with every read.
 
 What comes back is bounded, head and framing included, and whole: a body that ends with the connection cannot
 be told from one cut short, so it is refused. A server may answer before it has heard all of the request, to
 say why it will not; such an answer counts only if it is an error.
 
-Raises ConversationLost, with the server's address in its cause; and ScannerFailure for what may be a single
-message's doing: a response that is too large, or a request that cannot be sent as it was announced.
-Redirects, encodings, TLS and kept connections are not for this client.
+Raises ConversationLost; and ScannerFailure for what may be a single message's doing: a response that is too
+large, or a request that cannot be sent as it was announced. Redirects, encodings, TLS and kept connections
+are not for this client, and whom to call is not its business: see `dialling`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,12 @@ from dataclasses import dataclass
 
 import h11
 
-from bqfilter.errors import ConversationLost, PeerLost, PeerUnreachable, ProtocolViolation, ScannerFailure
-from bqfilter.net.address import SocketAddress
-from bqfilter.net.deadline import Clock, Deadline
-from bqfilter.net.stream import Stream, connect
+from bqfilter.errors import PeerLost, ProtocolViolation, ScannerFailure
+from bqfilter.net.deadline import Deadline
+from bqfilter.net.stream import Stream
 
 MAX_HEAD_BYTES = 16384  # of a response's status line and header, and of each chunk's head
 _PIECE_BYTES = 65536  # small pieces of a body are sent together up to here
-_CONNECT_TIMEOUT = 3.0  # seconds for an address that is not the last: a lost SYN is repeated after one
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -61,38 +58,9 @@ class Response:
         return next((value for one, value in self.headers if one == name), b"")
 
 
-def exchange(
-    request: Request, addresses: Sequence[SocketAddress], deadline: Deadline, clock: Clock, max_bytes: int
-) -> Response:
-    """Send the request to the first address that can be reached; the response has at most `max_bytes`."""
-    stream = _connect(addresses, deadline, clock)
-    try:
-        return _Exchange(stream, deadline, max_bytes).run(request)
-    except ConversationLost as loss:
-        raise type(loss)(f"{stream.peer}: {loss.cause}", loss.written) from loss
-    finally:
-        stream.close()
-
-
-def _connect(addresses: Sequence[SocketAddress], deadline: Deadline, clock: Clock) -> Stream:
-    causes = []
-    for later, address in zip(reversed(range(len(addresses))), addresses, strict=True):
-        share = min(_CONNECT_TIMEOUT, deadline.remaining() / (later + 1))
-        try:
-            return _reach(address, deadline.within(share) if later else deadline, clock)
-        except PeerUnreachable as error:
-            causes.append(f"{address}: {error.cause}")
-    raise PeerUnreachable("; ".join(causes))
-
-
-def _reach(address: SocketAddress, deadline: Deadline, clock: Clock) -> Stream:
-    stream = connect(address, clock)
-    try:
-        stream.finish_connecting(deadline)
-    except PeerUnreachable:
-        stream.close()
-        raise
-    return stream
+def exchange(request: Request, stream: Stream, deadline: Deadline, max_bytes: int) -> Response:
+    """Send the request on a connection that is new; the response has at most `max_bytes`."""
+    return _Exchange(stream, deadline, max_bytes).run(request)
 
 
 class _Exchange:

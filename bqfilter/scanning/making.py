@@ -21,6 +21,7 @@ from bqfilter.config.content import (
 from bqfilter.config.schema import Settings
 from bqfilter.errors import ConfigError
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.scanner import Scanner
 
@@ -39,7 +40,7 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
         case ClamdSettings():
             from bqfilter.scanning.clamd import Clamd
 
-            return Clamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+            return Clamd(one, _dialler(one.name, one.endpoints))
         case CommandSettings():
             from bqfilter.scanning.command import Command
 
@@ -51,8 +52,7 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
         case RspamdSettings():
             from bqfilter.scanning.rspamd import Rspamd
 
-            addresses = _addresses(one.name, one.endpoints)
-            return Rspamd(one, addresses, time.monotonic, hostname.decode("ascii", "replace"))
+            return Rspamd(one, _dialler(one.name, one.endpoints), hostname.decode("ascii", "replace"))
         case RulesSettings():
             from bqfilter.scanning.rules import Rules
 
@@ -60,7 +60,7 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
         case SpamdSettings():
             from bqfilter.scanning.spamd import Spamd
 
-            return Spamd(one, _addresses(one.name, one.endpoints), time.monotonic)
+            return Spamd(one, _dialler(one.name, one.endpoints))
         case _:
             raise AssertionError(f"no scanner of kind {one.kind}")
 
@@ -70,11 +70,12 @@ def _workspace(settings: Settings) -> Workspace:
     return Workspace(settings.spool.directory, settings.spool.memory, settings.limits.message_size)
 
 
-def _addresses(name: str, endpoints: Sequence[Endpoint]) -> tuple[SocketAddress, ...]:
+def _dialler(name: str, endpoints: Sequence[Endpoint]) -> Dialler:
+    """For the addresses of all endpoints, in order."""
     found: list[SocketAddress] = []
     for endpoint in endpoints:
         try:
             found += [address for address in resolve(endpoint) if address not in found]
         except ValueError as error:
             raise ConfigError(f"{name}: {endpoint}: {error}") from error
-    return tuple(found)
+    return Dialler(found, time.monotonic)

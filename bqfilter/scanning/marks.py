@@ -107,13 +107,17 @@ class Marker:
 
 
 def signed_names(header: Header) -> Counter[bytes]:
-    """How often each name, in lower case, is covered by the signature that covers it most often."""
+    """How often each name that is spared, in lower case, is covered by the signature that does so most often.
+
+    Of other names a hostile header can hold so many that to keep count of them would take minutes.
+    """
     found: Counter[bytes] = Counter()
     for name in _SIGNATURES:
         for one in header.all(name):
             match = _SIGNED_NAMES.search(one.value)
             if match:
-                found |= Counter(word.strip().lower() for word in match[1].split(b":"))
+                words = (word.strip().lower() for word in match[1].split(b":"))
+                found |= Counter(word for word in words if word in _SPARED)
     return found
 
 
@@ -128,7 +132,7 @@ def _without_damage(edits: Iterable[Edit], header: Header) -> Iterator[Edit]:
     """The edits that no signature suffers from."""
     signed = signed_names(header)
     for edit in edits:
-        covered = [name for name in _names_of(edit, header) if name in _SPARED and signed[name]]
+        covered = [name for name in _names_of(edit, header) if signed[name]]
         if not covered or (isinstance(edit, Insert) and _is_on_top(edit, covered[0], signed, header)):
             yield edit
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar, assert_never
 from bqfilter import api
 from bqfilter.api import EditKind, HeaderEdit, Verdict
 from bqfilter.config.content import PythonSettings
+from bqfilter.config.content_kinds import ADDRESS
 from bqfilter.errors import ScannerFailure, ScannerInterrupted
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.fields import TOP, Edit, Field, Header, Insert, Remove, Replace
@@ -171,7 +172,10 @@ def _version(name: str) -> str:
 
 
 def report_of(verdict: Verdict, message: Message, workspace: Workspace) -> Report:
-    """The report that a verdict about this message stands for. Raises ScannerFailure."""
+    """The report that a verdict about this message stands for. Raises ScannerFailure.
+
+    A verdict that was not made by the functions of `api` is checked here: its fields go onto a wire.
+    """
     changes = Changes(
         edits=tuple(_edits(verdict.edits, message.header)),
         body=None if verdict.body is None else _body(verdict.body, workspace),
@@ -183,11 +187,19 @@ def report_of(verdict: Verdict, message: Message, workspace: Workspace) -> Repor
 
 
 def _encoded(addresses: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(address.encode("ascii") for address in addresses)
+    try:
+        return tuple(ADDRESS.read(address).encode("ascii") for address in addresses)
+    except ValueError as error:
+        raise ScannerFailure(f"gave an address that is none: {error}") from error
 
 
 def _edits(wanted: Sequence[HeaderEdit], header: Header) -> Iterator[Edit]:
     """By the place of each field. What was put in front last comes first, as if done one by one."""
+    for edit in wanted:
+        if edit.kind is not EditKind.REMOVE and [one.raw for one in Header(edit.field).fields] != [
+            edit.field
+        ]:
+            raise ScannerFailure("gave a header field that is none")
     for edit in reversed([edit for edit in wanted if edit.kind is EditKind.PREPEND]):
         yield Insert(TOP, edit.field)
     for edit in wanted:

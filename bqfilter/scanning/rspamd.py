@@ -14,16 +14,17 @@ answer that lacks anything, is about no message, or cannot be followed to the le
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bqfilter.config.actions import ACCEPT, Action, Response
 from bqfilter.config.content import RspamdSettings
 from bqfilter.errors import ScannerFailure
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.message import Message
-from bqfilter.net.address import SocketAddress
-from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.deadline import Deadline
+from bqfilter.net.stream import Stream
 from bqfilter.scanning import http
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import NO_CHANGES, Changes, Finding, Report
 from bqfilter.scanning.rspamd_changes import changes
 from bqfilter.scanning.rspamd_reply import Answer, parse_answer, parse_error
@@ -47,12 +48,9 @@ _REPLIES = {Action.REJECT: (554, "5.7.1", ""), Action.DEFER: (451, "4.7.1", "Try
 class Rspamd:
     """One [[rspamd]] table; `hostname` is ours, as Rspamd is told."""
 
-    def __init__(
-        self, settings: RspamdSettings, addresses: Sequence[SocketAddress], clock: Clock, hostname: str
-    ) -> None:
-        self._settings = settings
-        self._addresses = addresses
-        self._clock = clock
+    def __init__(self, settings: RspamdSettings, dialler: Dialler, hostname: str) -> None:
+        self.settings = settings
+        self._dialler = dialler
         self._hostname = hostname
         self._responses = {
             "reject": settings.on_reject,
@@ -64,38 +62,26 @@ class Rspamd:
             "discard": settings.on_discard,
         }
 
-    @property
-    def settings(self) -> RspamdSettings:
-        return self._settings
-
     def after_fork_in_worker(self) -> None:
         """Nothing: there is no state."""
 
     def scan(self, message: Message, envelope: Envelope, deadline: Deadline) -> Report:
         """Raises ScannerFailure, ConversationLost, or OSError from the spool."""
-        headers = request_headers(envelope, self._hostname, self._settings.password)
+        headers = request_headers(envelope, self._hostname, self.settings.password)
         request = http.Request(b"POST", b"/checkv2", headers, message.size, message.content)
-        answer = parse_answer(self._ask(request, deadline, MAX_ANSWER_BYTES).body)
-        if message.size and not answer.has_message:
-            raise ScannerFailure("it judged a request without the message")
-        return self._report(answer, self._changes(answer, message, envelope))
+        with self._dialler.stream(deadline) as stream:
+            answer = parse_answer(_ask(request, stream, deadline, MAX_ANSWER_BYTES).body)
+            if message.size and not answer.has_message:
+                raise ScannerFailure("it judged a request without the message")
+            wanted = self._changes(answer, message, envelope)
+        return self._report(answer, wanted)
 
     def ping(self, deadline: Deadline) -> str:
-        """Its name and version, as it tells them in the Server header."""
-        response = self._ask(http.Request(b"GET", b"/ping"), deadline, _MAX_PONG_BYTES)
-        if response.body.strip() != b"pong":
-            raise ScannerFailure("its answer to /ping is not pong")
-        return _printable(response.header(b"server").decode("ascii", "replace"))[:100] or "pong"
-
-    def _ask(self, request: http.Request, deadline: Deadline, max_bytes: int) -> http.Response:
-        response = http.exchange(request, self._addresses, deadline, self._clock, max_bytes)
-        if response.status != 200:
-            said = parse_error(response.body) or response.reason.decode("ascii", "replace")
-            raise ScannerFailure(f"answered {response.status} {_printable(said)[:200]}".rstrip())
-        return response
+        """Each endpoint with its name and version, as it tells them in the Server header."""
+        return self._dialler.survey(_ping, deadline)
 
     def _changes(self, answer: Answer, message: Message, envelope: Envelope) -> Changes:
-        if not self._settings.milter_headers:
+        if not self.settings.milter_headers:
             return NO_CHANGES
         return changes(answer, message.header, [one.address for one in envelope.recipients])
 
@@ -110,7 +96,22 @@ class Rspamd:
     def _response(self, answer: Answer) -> Response:
         if answer.is_not_to_be_applied:
             return ACCEPT
-        return self._responses.get(answer.action, self._settings.on_other)
+        return self._responses.get(answer.action, self.settings.on_other)
+
+
+def _ask(request: http.Request, stream: Stream, deadline: Deadline, max_bytes: int) -> http.Response:
+    response = http.exchange(request, stream, deadline, max_bytes)
+    if response.status != 200:
+        said = parse_error(response.body) or response.reason.decode("ascii", "replace")
+        raise ScannerFailure(f"answered {response.status} {_printable(said)[:200]}".rstrip())
+    return response
+
+
+def _ping(stream: Stream, deadline: Deadline) -> str:
+    response = _ask(http.Request(b"GET", b"/ping"), stream, deadline, _MAX_PONG_BYTES)
+    if response.body.strip() != b"pong":
+        raise ScannerFailure("its answer to /ping is not pong")
+    return _printable(response.header(b"server").decode("ascii", "replace"))[:100] or "pong"
 
 
 def _detail(answer: Answer) -> str:

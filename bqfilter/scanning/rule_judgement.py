@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bqfilter.config.actions import ACCEPT, DEFER, QUARANTINE, REJECT, Action, Response
+from bqfilter.config.actions import DEFER, QUARANTINE, REJECT, Action, Response
 from bqfilter.config.content_kinds import ReplyTemplate
 from bqfilter.mail.fields import Edit, Insert, Remove, Replace, make_field
 from bqfilter.scanning.report import Changes, Finding, Report
@@ -40,7 +40,7 @@ _RESPONSES = {
     Verb.DEFER: DEFER,
     Verb.DISCARD: _DISCARD,
     Verb.HOLD: QUARANTINE,
-    Verb.REDIRECT: ACCEPT,  # to the recipients in the changes; the settings of the scanner have none
+    Verb.REDIRECT: Response(Action.REDIRECT),  # to the recipients in the changes
 }
 
 

@@ -22,6 +22,8 @@ from bqfilter.scanning.breaker import Breaker, is_its_fault
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.scanner import Scanner
 
+_FAIR_SHARE = 0.5  # of its time, below which a scanner that is too slow says nothing about itself
+
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
@@ -39,6 +41,7 @@ class Examination:
         self.message = message
         self.envelope = envelope
         self.limit = limit
+        self.given = limit.remaining()  # seconds, for all together
         self.reports: dict[str, Report] = {}
 
 
@@ -131,7 +134,7 @@ class Runner:
         try:
             report = seat.scanner.scan(case.message, case.envelope, deadline)
         except (ScannerFailure, ConversationLost, OSError) as failure:
-            return self._failed(seat, failure, deadline, given)
+            return self._failed(seat, failure, deadline, given, case.given)
         except KeyboardInterrupt:
             raise
         except BaseException as mistake:  # of ours, of a library or a site: a report, and the pool lives on
@@ -146,13 +149,17 @@ class Runner:
         failure: ScannerFailure | ConversationLost | OSError,
         deadline: Deadline,
         given: float,
+        given_in_all: float,
     ) -> Report:
-        cause = str(failure) or type(failure).__name__
-        if isinstance(failure, PeerTimeout) or deadline.has_passed:
+        settings, cause = seat.scanner.settings, str(failure) or type(failure).__name__
+        is_late = isinstance(failure, PeerTimeout) or deadline.has_passed
+        if is_late:
             cause = f"{cause} within {given:.3g} s"  # its timeout, or what was left of the budget
-        if not isinstance(failure, OSError):
+        # A message over which others took all the time must not switch this one off for the next messages.
+        is_unfair = is_late and given < _FAIR_SHARE * min(settings.timeout, given_in_all)
+        if not isinstance(failure, OSError) and not is_unfair:
             (seat.breaker.failed if is_its_fault(failure) else seat.breaker.answered)()
-        return _failure(seat.scanner.settings, cause)
+        return _failure(settings, cause)
 
 
 def _words(mistake: BaseException) -> str:

@@ -19,11 +19,9 @@ from bqfilter.errors import ScannerFailure
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.fields import TOP, Edit, Field, Header, Insert, Remove, make_field
 from bqfilter.mail.message import Message
-from bqfilter.net.address import SocketAddress
-from bqfilter.net.deadline import Clock, Deadline
+from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
-from bqfilter.net.stream import connect as connect_stream
-from bqfilter.scanning.dialling import Connect, Dialler
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.exchange import Exchange, one_line
 from bqfilter.scanning.report import NO_CHANGES, Changes, Finding, Report
 
@@ -61,17 +59,11 @@ class Answer:
 
 
 class Spamd:
-    """The spamd at one of `addresses`."""
+    """The spamd at one of the endpoints that the dialler knows."""
 
-    def __init__(
-        self,
-        settings: SpamdSettings,
-        addresses: Sequence[SocketAddress],
-        clock: Clock,
-        connect: Connect = connect_stream,
-    ) -> None:
+    def __init__(self, settings: SpamdSettings, dialler: Dialler) -> None:
         self.settings = settings
-        self._dialler = Dialler(addresses, clock, connect)
+        self._dialler = dialler
 
     def after_fork_in_worker(self) -> None:
         """Nothing to get ready: a connection is made when a message is there."""

@@ -152,6 +152,14 @@ class Connection:
         self.used_at = self._clock()
         return reply
 
+    def reset(self, limit: Deadline) -> None:
+        """Leave the open transaction: whatever the server holds for it is free again."""
+        reply = self._command(b"RSET", limit)
+        if reply.code // 100 != 2:
+            raise ProtocolViolation(f"RSET refused: {reply}")
+        self._needs_reset = False
+        self.used_at = self._clock()
+
     def early_reply(self) -> Reply | None:
         """A refusal that the server sent before it hung up in the middle of the content, if there is one."""
         try:

@@ -23,6 +23,7 @@ from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities
 from bqfilter.smtp.replies import Reply
 from bqfilter.upstream.connection import Connection
 
+_RESET_TIMEOUT = 1.0  # seconds; nobody waits for it but the worker
 _RETRY_FIRST_AFTER = 60.0  # seconds until the first server of the list is tried first again
 
 Connect = Callable[[SocketAddress, Clock], Stream]
@@ -143,13 +144,22 @@ class Upstream:
     def finish(self) -> None:
         """The message is done with and answered: keep the connection or part with it.
 
-        A transaction that was refused before DATA is left open; RSET will precede the next message.
+        A transaction without a recipient is left open; RSET will precede the next message. For one with a
+        recipient a server holds a process and a queue file, so it is left at once.
         """
-        connection, self._said = self._connection, None
+        connection, said, self._said = self._connection, self._said, None
         if connection is None:
             return
         if not connection.is_ready or connection.transaction_count >= self._max_messages:
             self.close()
+        elif said is not None and said.recipients:
+            self._reset(connection)
+
+    def _reset(self, connection: Connection) -> None:
+        try:
+            connection.reset(Deadline.after(self._clock, _RESET_TIMEOUT))
+        except ConversationLost:
+            self._hang_up()  # which ends the transaction as well
 
     def end_session(self) -> None:
         """The client is gone: part with a connection that was made for a message that did not come."""

@@ -1,8 +1,6 @@
 """The whole suite, as small as it gets: every program starts, mail arrives, every run is recorded."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +8,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, NO_FILTER
-from benchmarks.programs import ROOT, SEARCH_PATH
+from benchmarks.programs import ROOT
+from tests.doubles.components import missing, require
 
 PARTS = ["many", "alone", "large-1", "memory"]
 SMALLEST = ["--rounds=1", "--messages=20", "--alone-messages=1", "--large-messages=1", "--workers=20"]
 
 
-def _missing() -> str | None:
-    programs = [name for name in ("smtp-source", "haproxy") if not shutil.which(name, path=SEARCH_PATH)]
-    return f"not installed: {', '.join(programs)}" if programs else None
-
-
 @pytest.fixture
 def _programs() -> None:
-    if reason := _missing():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    require(missing("smtp-source", "postfix") or missing("haproxy", "haproxy"))
 
 
 @pytest.mark.postfix

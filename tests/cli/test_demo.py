@@ -1,6 +1,7 @@
 """`bqfilterd demo` from outside: exit status, directories, and nothing left running."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,12 +61,25 @@ def test_it_succeeds_and_leaves_nothing_behind(place: Path) -> None:
     place.rmdir()
 
 
-def test_a_directory_that_is_given_is_made_and_kept(tmp_path: Path) -> None:
-    directory = tmp_path / "there is no" / "such directory"
+def test_a_directory_that_is_given_is_made_and_kept(place: Path) -> None:
+    directory = place / "there is no" / "such directory"
     result = CliRunner().invoke(demo, ["--directory", str(directory)])
     assert result.exit_code == 0, result.output
     assert f"are in {directory}" in result.output
-    assert {"Maildir", "bqfilterd.log", "bqfilterd.toml"} <= {path.name for path in directory.iterdir()}
+    names = {path.name for path in directory.iterdir()}
+    assert {"Maildir", "bqfilterd.log", "bqfilterd.toml", "body_checks.regexp", "quarantine"} <= names
+    shutil.rmtree(place)
+
+
+def test_a_directory_that_workers_cannot_reach_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)  # others have workers that are who they are themselves
+    place.chmod(0o700)
+    result = CliRunner().invoke(demo, ["--directory", str(place / "demo")])
+    assert result.exit_code == 1
+    assert f"nobody cannot pass through {place}: choose another --directory" in result.output
+    shutil.rmtree(place)
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`bqfilterd serve` as systemd and an operator's shell see it: exit status, last words, inherited sockets."""
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.components import needs
 from tests.doubles.programs import COMMAND, REPOSITORY, eventually, short_directory, toml
 from tests.doubles.sink import Sink
 from tests.pool.daemon import needs_root, serving, settings_for
@@ -138,9 +138,7 @@ def test_it_tells_systemd_when_it_is_ready_and_when_it_stops(directory: Path) ->
             assert manager.recv(4096).startswith(b"STOPPING=1\n")
 
 
-@pytest.mark.skipif(
-    shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed"
-)
+@needs("systemd-socket-activate", "systemd")
 def test_it_serves_on_a_socket_of_systemds_and_leaves_it_in_place(directory: Path) -> None:
     path, config = directory / "smtp.sock", directory / "bqfilterd.toml"
     listen = [{"endpoint": f"unix:{path}"}]
@@ -166,9 +164,7 @@ def test_it_serves_on_a_socket_of_systemds_and_leaves_it_in_place(directory: Pat
     assert "error" not in (directory / "log").read_text()
 
 
-@pytest.mark.skipif(
-    shutil.which("systemd-socket-activate") is None, reason="systemd-socket-activate is not installed"
-)
+@needs("systemd-socket-activate", "systemd")
 def test_a_socket_of_systemds_that_no_table_names_is_refused(directory: Path) -> None:
     path, config = directory / "other.sock", directory / "bqfilterd.toml"
     config.write_text(toml(settings_for(ELSEWHERE, directory)), encoding="utf-8")

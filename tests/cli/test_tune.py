@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from bqfilter.cli.status import status
 from bqfilter.cli.tune import tune
 from bqfilter.saturation.live import FEWEST_SESSIONS
 from bqfilter.scoreboard import Header, MasterWord, Scoreboard
+from tests.doubles.components import needs
 from tests.doubles.programs import REPOSITORY, short_directory
 from tests.doubles.sink import Sink
 from tests.pool.daemon import serving, settings_for
@@ -321,7 +321,7 @@ class TestALivePool:
         assert run("--config", config, "--measured", str(file), "--live").exit_code == 2
 
 
-@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+@needs("postconf", "postfix")
 def test_master_cf_is_read_where_the_configuration_leads_to_it(
     tmp_path: Path,
 ) -> None:
@@ -385,7 +385,7 @@ def test_the_documentation_shows_what_is_printed(
     assert not missing
 
 
-@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+@needs("postconf", "postfix")
 def test_postconf_obeys_the_commands(tmp_path: Path) -> None:
     (tmp_path / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
     (tmp_path / "master.cf").write_text(MASTER)

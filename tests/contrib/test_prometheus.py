@@ -4,13 +4,14 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.contrib.prometheus_server import Prometheus, in_a_hurry, scraping
 from tests.contrib.shipped import RULES, alerts, filled_in, queries
+from tests.doubles.components import program
 from tests.doubles.programs import eventually, short_directory
 from tests.doubles.sink import Sink
 from tests.pool.daemon import Address, Daemon, serving, settings_for
@@ -20,6 +21,7 @@ from tests.postfix.postfix_instance import free_ports
 WORKERS = 2
 CLIENTS = 3 * WORKERS
 OVERLOAD_ALERTS = {"PoolExhausted", "MailTempfailedByQueue"}
+SCANNER_ALERTS = {"ScannerDown", "MailUnscanned"}
 MESSAGE = (
     b"EHLO client.example", b"MAIL FROM:<a@example.org>", b"RCPT TO:<b@example.org>", b"DATA",
     b"Subject: load\r\n\r\nHello.\r\n.",
@@ -37,7 +39,7 @@ def directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def pool(directory: Path) -> Iterator[Daemon]:
-    """Two workers between the two services of a Postfix that is there in its files only."""
+    """Two workers and a scanner that is down, between the services of a Postfix that is but files."""
     port = free_ports("127.0.0.1", ["filter"])["filter"]
     with Sink() as sink:
         (directory / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example\n")
@@ -48,6 +50,7 @@ def pool(directory: Path) -> Iterator[Daemon]:
         settings = settings_for(
             sink.endpoint, directory, listen=[{"endpoint": f"inet:127.0.0.1:{port}"}],
             pool={"workers": WORKERS}, metrics={"listen": "inet:127.0.0.1:0"}, budget={"session": "30s"},
+            clamd=[{"endpoint": f"unix:{directory}/nobody-listens-here", "on_error": "pass"}],
         )  # fmt: skip
         with serving(directory, settings, environment={"MAIL_CONFIG": str(directory)}) as daemon:
             yield daemon
@@ -91,9 +94,7 @@ def is_answered(prometheus: Prometheus, query: str, instance: str) -> bool:
     return bool(prometheus.query(filled_in(query, instance)))
 
 
-def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(
-    program: Callable[[str, str], str], directory: Path
-) -> None:
+def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(directory: Path) -> None:
     server = program("prometheus", "prometheus")
     program("postconf", "postfix")
     with pool(directory) as daemon:
@@ -102,6 +103,7 @@ def test_alerts_fire_under_overload_and_clear_after_it_and_every_panel_has_data(
             assert prometheus.firing() & OVERLOAD_ALERTS == set()
             with overload(daemon.address):
                 eventually(lambda: prometheus.firing() >= OVERLOAD_ALERTS, "both alerts", limit=60)
+                eventually(lambda: prometheus.firing() >= SCANNER_ALERTS, "those of the scanner", limit=60)
                 eventually(
                     lambda: all(is_answered(prometheus, query, instance) for query in queries()),
                     "data for every query of the dashboard",

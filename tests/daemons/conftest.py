@@ -1,8 +1,4 @@
-"""The scanning daemons of Debian, each private to the run: one that all tests share, and others for some.
-
-Where one is not installed its tests are skipped, but fail where CI is set, because there a silent skip would
-hide that nothing has been shown.
-"""
+"""The scanning daemons of Debian, each private to the run: one that all tests share, and others for some."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bqfilter.net.address import Endpoint
-from tests.daemons.process import Daemon, require, start
+from tests.daemons.process import Daemon, start
+from tests.doubles.components import program
+from tests.doubles.messages import EICAR
 from tests.doubles.programs import short_directory
 from tests.postfix.postfix_instance import free_ports, own_loopback_address
 
-# In two halves, so that no scanner takes this file for an infected one.
-EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 PATTERN = b"BQ-TEST-PATTERN-7f3a"
 STREAM_MAX_BYTES = 1 << 20
 
@@ -38,16 +38,16 @@ SelfCheck 0
 @contextlib.contextmanager
 def private_clamd(**options: str) -> Iterator[Daemon]:
     """Started and, at the end, stopped; `options` are further lines of clamd.conf."""
-    program = require("clamd")
+    path = program("clamd", "clamav-daemon")
     with short_directory("bqcl-") as directory:
-        daemon = start_clamd(program, directory, options)
+        daemon = start_clamd(path, directory, options)
         try:
             yield daemon
         finally:
             daemon.stop()
 
 
-def start_clamd(program: str, directory: Path, options: dict[str, str]) -> Daemon:
+def start_clamd(path: str, directory: Path, options: dict[str, str]) -> Daemon:
     """In a directory that is empty."""
     address = own_loopback_address()
     inet = Endpoint("inet", address, free_ports(address, ["clamd"])["clamd"])
@@ -57,7 +57,7 @@ def start_clamd(program: str, directory: Path, options: dict[str, str]) -> Daemo
     (directory / "clamd.conf").write_text(config)
     (directory / "db").mkdir()
     write_database(directory / "db")
-    command = [program, "-c", f"{directory}/clamd.conf"]
+    command = [path, "-c", f"{directory}/clamd.conf"]
     return start(directory, command, unix, inet, b"zPING\0", b"PONG")
 
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bqfilter.net.address import Endpoint
-from tests.daemons.process import Daemon, require, start
+from tests.daemons.process import Daemon, start
+from tests.doubles.components import program
 from tests.doubles.programs import short_directory
 from tests.postfix.postfix_instance import free_ports, own_loopback_address
 
-# In two halves, so that no scanner takes this file for spam.
-GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*" + b"GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 PATTERN = b"BQ-SPAM-PATTERN-7f3a"
 
 PLUGINS = "Check HeaderEval BodyEval HTMLEval MIMEEval URIEval RelayEval WLBLEval"
@@ -57,16 +56,16 @@ sub bq_sleep {
 @contextlib.contextmanager
 def private_spamd(*options: str, local_cf: str = "") -> Iterator[Daemon]:
     """Started and, at the end, stopped; `options` are spamd's, `local_cf` are further lines of its rules."""
-    program = require("spamd")
+    path = program("spamd", "spamd")
     with short_directory("bqsp-") as directory:
-        daemon = start_spamd(program, directory, options, local_cf)
+        daemon = start_spamd(path, directory, options, local_cf)
         try:
             yield daemon
         finally:
             daemon.stop()
 
 
-def start_spamd(program: str, directory: Path, options: tuple[str, ...], local_cf: str) -> Daemon:
+def start_spamd(path: str, directory: Path, options: tuple[str, ...], local_cf: str) -> Daemon:
     """In a directory that is empty."""
     address = own_loopback_address()
     inet = Endpoint("inet", address, free_ports(address, ["spamd"])["spamd"])
@@ -74,7 +73,7 @@ def start_spamd(program: str, directory: Path, options: tuple[str, ...], local_c
     write_site(directory / "site", local_cf)
     (directory / "home").mkdir()
     command = [
-        program, "-L", "-x", f"--siteconfigpath={directory}/site", "-H", f"{directory}/home",
+        path, "-L", "-x", f"--siteconfigpath={directory}/site", "-H", f"{directory}/home",
         "-i", f"{inet.host}:{inet.port}", f"--socketpath={unix.path}", "--socketmode=0666",
         "--min-children=1", "--max-children=3", "--min-spare=1", "--max-spare=2",
         "-s", "stderr", "-r", f"{directory}/spamd.pid", *as_nobody(directory / "home"), *options,

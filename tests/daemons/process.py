@@ -1,4 +1,4 @@
-"""A daemon that stays in the foreground, in a directory of its own; and what to do where it is not installed.
+"""A daemon that stays in the foreground, in a directory of its own.
 
 It is ready when it answers its own PING; starting one that does not fails with what it wrote. Only processes
 started here are signalled: each is the leader of a group of its own, which its children belong to.
@@ -6,7 +6,6 @@ started here are signalled: each is the leader of a group of its own, which its 
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,24 +14,12 @@ from dataclasses import dataclass
 from errno import ECONNREFUSED, ENOENT
 from pathlib import Path
 
-import pytest
-
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
 from tests.doubles.programs import eventually
 
-SEARCH_PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 START_LIMIT = 60.0
 STOP_LIMIT = 30.0
 PING_LIMIT = 5.0
-
-
-def require(program: str) -> str:
-    """The path of the program. Without it the test is skipped, and fails where CI is set."""
-    path = shutil.which(program, path=SEARCH_PATH)
-    if path is None:
-        reason = f"{program} is not installed"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return path
 
 
 @dataclass(slots=True)
@@ -92,7 +79,7 @@ def start(
     try:
         for address in (*resolve(unix), *resolve(inet)):
             eventually(
-                lambda address=address: process.poll() is not None or _answers(address, ping, pong),  # type: ignore[misc]
+                lambda address=address: process.poll() is not None or answers(address, ping, pong),  # type: ignore[misc]
                 f"{command[0]} answers at {address}",
                 START_LIMIT,
             )
@@ -103,17 +90,18 @@ def start(
     return daemon
 
 
-def _refuses(address: SocketAddress) -> bool:
-    """A child that is about to die may hold the socket a little longer than its parent."""
-    with socket.socket(address.family) as sock:
-        sock.settimeout(PING_LIMIT)
-        return sock.connect_ex(address.sockaddr) in (ECONNREFUSED, ENOENT)
-
-
-def _answers(address: SocketAddress, ping: bytes, pong: bytes) -> bool:
+def answers(address: SocketAddress, ping: bytes, pong: bytes) -> bool:
+    """A new connection to it is taken, and `ping` answered with something that holds `pong`."""
     with socket.socket(address.family) as sock, contextlib.suppress(OSError):
         sock.settimeout(PING_LIMIT)
         sock.connect(address.sockaddr)
         sock.sendall(ping)
         return pong in sock.recv(1000)
     return False
+
+
+def _refuses(address: SocketAddress) -> bool:
+    """A child that is about to die may hold the socket a little longer than its parent."""
+    with socket.socket(address.family) as sock:
+        sock.settimeout(PING_LIMIT)
+        return sock.connect_ex(address.sockaddr) in (ECONNREFUSED, ENOENT)

@@ -15,16 +15,17 @@ from bqfilter.mail.message import Message
 from bqfilter.net.address import resolve
 from bqfilter.net.deadline import Deadline
 from bqfilter.scanning.clamd import Clamd
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.smtp.commands import Mail
 from tests.daemons.private_clamd import (
-    EICAR,
     PATTERN,
     STREAM_MAX_BYTES,
     add_signature,
     private_clamd,
 )
 from tests.daemons.process import Daemon
+from tests.doubles.messages import EICAR
 from tests.doubles.programs import eventually
 
 LONG = 300.0  # seconds; a test that comes near to it has failed
@@ -44,7 +45,7 @@ def scanner(*daemons: Daemon) -> Clamd:
     """One that knows these, each by its unix socket and by its port."""
     endpoints = tuple(endpoint for daemon in daemons for endpoint in (daemon.unix, daemon.inet))
     addresses = [address for endpoint in endpoints for address in resolve(endpoint)]
-    return Clamd(ClamdSettings(endpoints=endpoints), addresses, CLOCK)
+    return Clamd(ClamdSettings(endpoints=endpoints), Dialler(addresses, CLOCK))
 
 
 def scan(scanner: Clamd, content: bytes, seconds: float = LONG, piece: int = 65536) -> Report:
@@ -56,7 +57,7 @@ def scan(scanner: Clamd, content: bytes, seconds: float = LONG, piece: int = 655
 def either(request: pytest.FixtureRequest, clamd: Daemon) -> Clamd:
     """The same clamd by its unix socket, and by its port."""
     endpoint = getattr(clamd, request.param)
-    return Clamd(ClamdSettings(endpoints=(endpoint,)), resolve(endpoint), CLOCK)
+    return Clamd(ClamdSettings(endpoints=(endpoint,)), Dialler(resolve(endpoint), CLOCK))
 
 
 @pytest.mark.parametrize(
@@ -149,10 +150,10 @@ def test_a_clamd_that_hangs_costs_one_message_its_time_and_the_next_one_nothing(
 ) -> None:
     own_clamd.pause()
     try:
-        only = Clamd(ClamdSettings(endpoints=(own_clamd.unix,)), resolve(own_clamd.unix), CLOCK)
+        only = Clamd(ClamdSettings(endpoints=(own_clamd.unix,)), Dialler([own_clamd.address], CLOCK))
         with pytest.raises(PeerTimeout, match=r"^unix:.*nothing received"):
             scan(only, HEADER, SHORT)
-        both = Clamd(only.settings, [own_clamd.address, clamd.address], CLOCK)
+        both = Clamd(only.settings, Dialler([own_clamd.address, clamd.address], CLOCK))
         with pytest.raises(PeerTimeout):
             scan(both, HEADER, SHORT)
         assert scan(both, HEADER) == CLEAN

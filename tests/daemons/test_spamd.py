@@ -14,11 +14,13 @@ from bqfilter.mail.fields import Header, edited
 from bqfilter.mail.message import Message
 from bqfilter.net.address import resolve
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.spamd import Spamd
 from bqfilter.smtp.commands import Mail, Rcpt
-from tests.daemons.private_spamd import GTUBE, PATTERN, private_spamd
+from tests.daemons.private_spamd import PATTERN, private_spamd
 from tests.daemons.process import Daemon
+from tests.doubles.messages import GTUBE
 from tests.doubles.programs import eventually
 
 LONG = 300.0  # seconds; a test that comes near to it has failed
@@ -33,7 +35,7 @@ SPAM = HEADER + b"\r\nThe meeting is at ten. " + PATTERN + b"\r\n"
 
 
 def scanner(daemon: Daemon, **settings: Any) -> Spamd:
-    return Spamd(SpamdSettings(endpoints=(daemon.unix,), **settings), resolve(daemon.unix), CLOCK)
+    return Spamd(SpamdSettings(endpoints=(daemon.unix,), **settings), Dialler([daemon.address], CLOCK))
 
 
 def scan(
@@ -55,7 +57,7 @@ def changed_header(content: bytes, report: Report) -> Header:
 def test_spam_is_told_from_ham(spamd: Daemon, scheme: str, spam_headers: bool) -> None:
     endpoint = getattr(spamd, scheme)
     settings = SpamdSettings(endpoints=(endpoint,), spam_headers=spam_headers, reject_score=100.0)
-    asked = Spamd(settings, resolve(endpoint), CLOCK)
+    asked = Spamd(settings, Dialler(resolve(endpoint), CLOCK))
     ham, spam, gtube = (scan(asked, content) for content in (HAM, SPAM, HEADER + b"\r\n" + GTUBE + b"\r\n"))
 
     assert (ham.finding, ham.response) == (Finding.CLEAN, None)
@@ -159,22 +161,22 @@ def test_a_check_that_spamd_broke_off_is_no_verdict(
         scan(scanner(hasty_spamd, spam_headers=spam_headers), b"X-BQ-Sleep: 4\r\n" + content)
 
 
-def test_a_check_that_takes_too_long_for_us_is_a_timeout(own_spamd: Daemon) -> None:
+def test_a_check_that_takes_too_long_for_us_is_a_timeout(spamd: Daemon) -> None:
     with pytest.raises(PeerTimeout, match=r"^unix:.*nothing received"):
-        scan(scanner(own_spamd), b"X-BQ-Sleep: 30\r\n" + HAM, SHORT)
+        scan(scanner(spamd), b"X-BQ-Sleep: 5\r\n" + HAM, SHORT)
 
-    assert scan(scanner(own_spamd), SPAM).finding is Finding.HIT
+    assert scan(scanner(spamd), SPAM).finding is Finding.HIT
 
 
-def test_a_spamd_that_hangs_is_left_at_the_deadline(own_spamd: Daemon) -> None:
-    own_spamd.pause()
+def test_a_spamd_that_hangs_is_left_at_the_deadline(spamd: Daemon) -> None:
+    spamd.pause()
     try:
         with pytest.raises(PeerTimeout):
-            scan(scanner(own_spamd), HAM, SHORT)
+            scan(scanner(spamd), HAM, SHORT)
     finally:
-        own_spamd.resume()
+        spamd.resume()
 
-    assert scan(scanner(own_spamd), HAM).finding is Finding.CLEAN
+    assert scan(scanner(spamd), HAM).finding is Finding.CLEAN
 
 
 def test_a_spamd_that_was_killed_is_not_waited_for(own_spamd: Daemon) -> None:

@@ -1,6 +1,7 @@
 """The after-filter server of the demo: what it announces, refuses and keeps, and how gullible it is."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from bqfilter.demo.maildir import Maildir
 from tests.doubles.programs import eventually
 
 CONTENT = b"Subject: x\r\n\r\nHello\r\n..dotted\r\n"
-MESSAGE = Message(b"MAIL FROM:<a@remote.example>", b"RCPT TO:<b@demo.example>", CONTENT)
+MESSAGE = Message(b"MAIL FROM:<a@remote.example>", (b"RCPT TO:<b@demo.example>",), CONTENT)
 
 
 @pytest.fixture
@@ -52,7 +53,8 @@ def test_a_message_is_kept_with_its_envelope_and_the_facts_about_the_client(
 
 
 def test_one_recipient_is_refused(server: AfterFilter, maildir: Maildir) -> None:
-    assert send(server.address, Message(MESSAGE.mail, b"RCPT TO:<unknown@demo.example>", b"")) == NO_SUCH_USER
+    message = Message(MESSAGE.mail, (b"RCPT TO:<unknown@demo.example>",), b"")
+    assert send(server.address, message) == NO_SUCH_USER
     assert maildir.messages() == []
 
 
@@ -68,6 +70,16 @@ def test_the_facts_about_one_client_are_not_told_of_the_next(server: AfterFilter
     conversation(server, b"EHLO x\r\nXFORWARD NAME=first.example\r\n" + mail + mail + b"QUIT\r\n")
     facts = [b"first.example" in path.read_bytes() for path in maildir.messages()]
     assert facts == [True, False]
+
+
+def test_what_is_told_of_a_client_ends_with_a_reset(server: AfterFilter, maildir: Maildir) -> None:
+    mail = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\n"
+    facts = b"XFORWARD NAME=first.example\r\n"
+    conversation(
+        server, b"EHLO x\r\n" + facts + mail + b"RSET\r\n" + facts + mail + b"DATA\r\n\r\n.\r\nQUIT\r\n"
+    )
+    (path,) = maildir.messages()
+    assert path.read_bytes().count(b"first.example") == 1
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_no_message(server: AfterFilter, maildir: Maildir) -> None:
@@ -95,6 +107,17 @@ def test_stopped_it_ends_its_connections_too(server: AfterFilter) -> None:
         assert sock.recv(100).startswith(b"220 ")
         server.stop()
         assert sock.recv(100) == b""
+
+
+def test_stopped_at_once_it_ends_though_its_maker_catches_the_signal(maildir: Maildir) -> None:
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+        for _ in range(20):
+            server = AfterFilter(maildir)
+            server.start()
+            server.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_closed_it_leaves_no_process_behind(maildir: Maildir) -> None:

@@ -12,7 +12,7 @@ from bqfilter.demo.before_filter import Message, give_up_in_the_middle, send
 from bqfilter.net.address import SocketAddress
 from bqfilter.smtp.replies import Reply
 
-MESSAGE = Message(b"MAIL FROM:<a@x>", b"RCPT TO:<b@y>", b"one line\r\nand another\r\n")
+MESSAGE = Message(b"MAIL FROM:<a@x>", (b"RCPT TO:<b@y>", b"RCPT TO:<c@y>"), b"one line\r\nand another\r\n")
 OBLIGING = {
     b"EHLO": b"250-filter\r\n250 XFORWARD NAME ADDR SOURCE\r\n",
     b"DATA": b"354 go\r\n",
@@ -67,6 +67,7 @@ def test_a_message_is_handed_over_as_postfix_does_it() -> None:
         b"XFORWARD NAME=mail.remote.example ADDR=192.0.2.7 SOURCE=REMOTE",
         b"MAIL FROM:<a@x>",
         b"RCPT TO:<b@y>",
+        b"RCPT TO:<c@y>",
         b"DATA",
         b"one line",
         b"and another",

@@ -5,6 +5,10 @@ from bqfilter.mail.message import Message
 from bqfilter.net.address import Endpoint
 from bqfilter.smtp.commands import Mail, Rcpt
 
+# In two halves, so that no scanner takes this file for spam, or for an infected one.
+GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*" + b"GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+
 
 def message(text: str | bytes) -> Message:
     """A message, written with any line ends."""

@@ -8,9 +8,6 @@ What a message can ask for, in fields of its header:
     X-BQ-Facts: yes         a field X-BQ-Facts-Seen with what Rspamd was told about the message
     X-BQ-Sign: 1            so many DKIM signatures by signing.example; "field": one as a field to add
     X-BQ-Slow: why          an answer only when Rspamd's own time is up; its log says "waiting: why"
-
-Debian's package is needed. Without it a test is skipped, but fails where CI is set, because there a silent
-skip would hide that nothing has been shown.
 """
 
 import contextlib
@@ -24,16 +21,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from bqfilter.net.address import Endpoint
+from bqfilter.net.address import Endpoint, resolve
+from tests.daemons.process import answers
+from tests.doubles.components import program
 from tests.doubles.programs import eventually, short_directory
 
 PASSWORD = "bqtest-pw"
-GTUBE = (
-    b"XJS*C4JDBQADN1.NSBN3*2IDNEN*" + b"GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
-)  # never whole in this file
 _HOST = "127.0.0.1"
+_PING = b"GET /ping HTTP/1.0\r\n\r\n"
 
 # A short list of top-level domains makes the start a matter of a second and not of ten. The name server is a
 # socket that nobody reads, so what waits for it waits until the end of the task.
@@ -152,7 +147,7 @@ class RspamdDaemon:
         """Both workers answer; a process that has ended fails at once, with what it wrote."""
         if self.process.poll() is not None:
             raise AssertionError(f"rspamd ended with {self.process.returncode}:\n{self.log()}")
-        return _answers(self.inet) and _answers(self.controller)
+        return all(answers(resolve(one)[0], _PING, b"HTTP/1.") for one in (self.inet, self.controller))
 
     def worker(self) -> int:
         """The pid of the normal worker."""
@@ -181,18 +176,13 @@ class RspamdDaemon:
             self.process.wait()
 
 
-def why_not() -> str | None:
-    return None if shutil.which("rspamd", path="/usr/bin:/usr/local/bin") else "rspamd is not installed"
-
-
 @contextlib.contextmanager
 def running_rspamd(task_timeout: int = 60) -> Iterator[RspamdDaemon]:
-    """A private one in a directory of its own, ready; skips, or in CI fails, where there is none.
+    """A private one in a directory of its own, ready.
 
     `task_timeout` is how many seconds it gives itself over a message.
     """
-    if reason := why_not():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    program("rspamd", "rspamd")
     with short_directory("bqrs-") as directory, socket.socket(type=socket.SOCK_DGRAM) as name_server:
         name_server.bind((_HOST, 0))
         daemon = _start(directory, name_server.getsockname()[1], task_timeout)
@@ -242,12 +232,3 @@ def _spawn(directory: Path) -> subprocess.Popen[bytes]:
             shutil.chown(directory / name, "_rspamd", "_rspamd")
     with (directory / "log").open("wb") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-
-def _answers(endpoint: Endpoint) -> bool:
-    """It says pong; a worker that is stopped, or not there yet, does not."""
-    with contextlib.suppress(OSError), socket.create_connection((endpoint.host, endpoint.port), 5) as sock:
-        sock.settimeout(5)
-        sock.sendall(b"GET /ping HTTP/1.0\r\n\r\n")
-        return sock.recv(4096).startswith(b"HTTP/1.")
-    return False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from bqfilter.errors import PeerLost, PeerTimeout, PeerUnreachable
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.dialling import Dialler
 from tests.doubles.clock import FakeClock
 
 
@@ -136,3 +137,9 @@ class ScriptedStream(FakeStream):
         ahead = next((event for event in self._events if not isinstance(event, bytes)), None)
         while isinstance(ahead, str) and not self.has_left:
             self.on_wait()
+
+
+def dialler_to(stream: FakeStream) -> Dialler:
+    """One that has this connection to give, whomever it calls."""
+    anywhere = SocketAddress(1, "/somewhere")
+    return Dialler([anywhere], stream.clock, lambda *_: stream)  # type: ignore[arg-type,return-value]  # keeps Stream's promises

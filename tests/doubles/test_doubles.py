@@ -14,6 +14,7 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
 from bqfilter.scanning.scanner import Scanner
+from tests.doubles import components
 from tests.doubles.clock import FakeClock
 from tests.doubles.faults import Gone, failing
 from tests.doubles.playback import Playback
@@ -247,3 +248,18 @@ def test_a_process_that_is_gone_makes_no_call_any_more(tmp_path: Path) -> None:
                 (tmp_path / "one").rmdir()
     assert faults.is_over
     (tmp_path / "one").rmdir()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_program_skips_a_test_and_fails_it_where_ci_is_set(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match=r"not installed: no-such-program \(Debian: none\)"):
+        components.program("no-such-program", "none")
+    assert components.needs("no-such-program", "none").mark.args == (not ci,)
+
+
+def test_a_program_that_is_there_is_found_and_stops_nothing() -> None:
+    assert components.program("sh", "dash").endswith("/sh")
+    assert components.needs("sh", "dash").mark.args == (False,)

@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bqfilter.mail import charsets
-from bqfilter.mail.charsets import ToUtf8, codec_of, to_utf8
+from bqfilter.mail.charsets import ToUtf8, bare_to_utf8, codec_of, to_utf8
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,21 @@ def test_text_is_read_in_its_charset(charset: str, raw: bytes, text: str) -> Non
 )
 def test_codecs_that_are_no_charsets_are_not_known(name: str) -> None:
     assert codec_of(name) == "utf_8"
+
+
+def test_of_a_long_name_only_the_beginning_is_remembered() -> None:
+    charsets._codec_of.cache_clear()
+    for count in range(200):
+        codec_of("x" * (1000 + count))
+
+    assert charsets._codec_of.cache_info().currsize == 1
+
+
+@given(st.binary(max_size=60))
+def test_bare_text_is_utf8_where_it_can_be_and_else_one_character_a_byte(raw: bytes) -> None:
+    found = bare_to_utf8(raw).decode("utf-8")
+
+    assert found.encode() == raw or len(found) == len(raw)
 
 
 @given(st.text(max_size=60), st.binary(max_size=200))

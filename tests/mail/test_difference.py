@@ -59,8 +59,8 @@ def test_fields_that_stay_are_not_touched(
     assert edits_between(header(*old), header(*new)) == edits
 
 
-def test_a_hundred_thousand_fields_are_compared_in_no_time_to_speak_of() -> None:
-    """Quadratic time would be hours."""
-    old = Header(b"".join(b"X: %d\r\n" % number for number in range(100_000)))
-    new = Header(b"".join(b"X: %d\r\n" % number for number in reversed(range(100_000))))
+def test_thirty_thousand_fields_are_compared_in_no_time_to_speak_of() -> None:
+    """Quadratic time would be minutes."""
+    old = Header(b"".join(b"X: %d\r\n" % number for number in range(30_000)))
+    new = Header(b"".join(b"X: %d\r\n" % number for number in reversed(range(30_000))))
     assert edited(old, edits_between(old, new)) == new.raw

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.mail import encoded_words
-from bqfilter.mail.encoded_words import MAX_BYTES, decode_words
+from bqfilter.mail.encoded_words import MAX_BYTES, decode_words, decoded_text
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,17 @@ from bqfilter.mail.encoded_words import MAX_BYTES, decode_words
         pytest.param(b"=?utf-8?b?YWJjZ?=", "abc", id="base64 cut off"),
         pytest.param(b"=?utf-8?q?=ZZ=4?=", "=ZZ=4", id="broken quoted text"),
         pytest.param(b"=?nobody-knows?q?=C3=A4?=", "ä", id="unknown charset"),
+        pytest.param(b"=?hex?q?6162?=", "6162", id="a codec that is no charset"),
+        pytest.param(b"=?iso-8859-1*de?q?=F6?=", "ö", id="a language and another charset"),
+        pytest.param(b"=?utf-8?b?R3LDtsOfZQ?=", "Größe", id="base64 without its padding"),
+        pytest.param(b"=?utf-8?b?A?=", "", id="too little base64 to say anything"),
         pytest.param("bär".encode(), "bär", id="bare UTF-8"),
         pytest.param(b"b\xe4r", "bär", id="bare Latin 1"),
         pytest.param(b"=?utf-8?q??=", "", id="empty"),
     ],
 )
 def test_encoded_words_are_decoded(text: bytes, decoded: str) -> None:
-    assert decode_words(text).decode() == decoded
+    assert decode_words(text).decode() == decoded_text(text) == decoded
 
 
 @given(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bqfilter.mail.encoded_words import decoded_text
 from bqfilter.mail.fields import Edit, Header, Insert, Remove, Replace, edited, header_end, make_field
 
 _RAW = b"Received: from a\r\n\tby b\r\nX-Odd :\r\nSubject: hi\r\nsubject: again\r\n.dot: \xff\x00\r\n"
@@ -82,6 +83,21 @@ def test_no_value_can_end_its_field(value: str) -> None:
     assert max(len(line) for line in field.split(b"\r\n")) <= 998
 
 
+LINES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1, max_size=40),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(LINES, st.sampled_from([" ", "\t", " \t  "]))
+def test_a_value_of_several_lines_is_read_back_unfolded(lines: list[str], blank: str) -> None:
+    """What looks like an encoded word already, in a line without others, is left as it stands."""
+    (field,) = Header(make_field("Subject", ("\n" + blank).join(lines))).fields
+
+    assert decoded_text(field.value) == blank.join(lines) or any("=?" in line for line in lines)
+
+
 @given(st.binary(max_size=300))
 def test_bytes_of_any_kind_make_a_field(value: bytes) -> None:
     assert len(Header(make_field(b"X-Test", value)).fields) == 1
@@ -95,6 +111,12 @@ def test_bytes_of_any_kind_make_a_field(value: bytes) -> None:
         pytest.param("a\r\nBcc: c@d", b"X: a\r\n Bcc: c@d\r\n", id="a line end becomes a fold"),
         pytest.param("a\n\n\nb", b"X: a\r\n b\r\n", id="several of them become one"),
         pytest.param("Grüße", b"X: =?utf-8?b?R3LDvMOfZQ==?=\r\n", id="encoded"),
+        pytest.param("a\r\n\tGrüße", b"X: a\r\n\t=?utf-8?b?R3LDvMOfZQ==?=\r\n", id="one line encoded"),
+        pytest.param(
+            "ä\n ä", b"X: =?utf-8?b?w6Q=?=\r\n =?utf-8?b?IMOk?=\r\n", id="a blank between encoded lines"
+        ),
+        pytest.param("a\n" + " " * 2000 + "\nb", b"X: a\r\n b\r\n", id="blank lines go"),
+        pytest.param("\x00\n ä", b"X: =?utf-8?b?w6Q=?=\r\n", id="nothing left of the first line"),
         pytest.param("", b"X: \r\n", id="empty"),
         pytest.param("a\x00\x07b", b"X: ab\r\n", id="control characters"),
     ],
@@ -107,3 +129,7 @@ def test_what_a_field_looks_like(value: str, field: bytes) -> None:
 def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name"):
         make_field(name, "x")
+
+
+def test_bytes_that_were_no_characters_are_replaced() -> None:
+    assert make_field("X", b"a\xff@x".decode("utf-8", "surrogateescape")) == make_field("X", "a\ufffd@x")

@@ -1,5 +1,7 @@
 """What a header says about its part, in every way in which it can be read."""
 
+import codecs
+import encodings
 from email.message import EmailMessage
 
 import pytest
@@ -83,6 +85,11 @@ def test_two_transfer_encodings_are_both_given() -> None:
         pytest.param(b"filename*=utf-8'en'%e2%82%ac.exe", ["\u20ac.exe"], id="RFC 2231, beyond ASCII"),
         pytest.param(b"filename*=iso-8859-1''%e4.exe", ["\xe4.exe"], id="RFC 2231, another charset"),
         pytest.param(b"filename*=x-no''%e4.exe", ["\xe4.exe"], id="RFC 2231, no charset"),
+        pytest.param(b"filename*=utf-16''%00a%00.%00e%00x%00e", ["a.exe"], id="RFC 2231, no byte order"),
+        pytest.param(
+            b"filename*=utf-16be''%FF%FD%00.%00e%00x%00e", ["\ufffd.exe"], id="RFC 2231, an honest U+FFFD"
+        ),
+        pytest.param(b"filename*=utf-8''%e4.exe", ["\ufffd.exe", "\xe4.exe"], id="RFC 2231, wrong charset"),
         pytest.param(b"filename*=a.exe", ["a.exe"], id="RFC 2231 without quotes"),
         pytest.param(b"filename*0=a.; filename*1=exe", ["a.exe"], id="sections"),
         pytest.param(b"filename*1=exe; filename*0=a.", ["a.exe", "exea."], id="sections out of order"),
@@ -160,6 +167,38 @@ def test_only_charsets_of_text_are_used(charset: bytes) -> None:
     assert names(b"filename*=" + charset + b"''a\\u0041-%2Eexe") == ("a\\u0041-.exe",)
 
 
+def test_no_name_of_a_charset_out_of_a_message_is_handed_to_python() -> None:
+    """It would remember each spelling for ever, found or not, and look for a module of that name."""
+    spellings = [b"utf%s8" % (b"-" * count) for count in range(2, 50)] + [b"x-%d" % n for n in range(50)]
+    seen: list[str] = []
+
+    def search(name: str) -> None:
+        seen.append(name)
+
+    codecs.register(search)
+    try:
+        for one in spellings:
+            assert "a\xe4.exe" in names(b"filename*=%s''a%%c3%%a4.exe" % one)
+            assert "a\xe4.exe" in names(b'filename="=?%s?q?a=c3=a4.exe?="' % one)
+    finally:
+        codecs.unregister(search)
+
+    assert seen == []
+    assert not any(one.decode() in encodings._cache for one in spellings)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("charset", [b"punycode", b"idna", b"utf-7", b"x" * 100])
+def test_a_hostile_charset_costs_no_more_than_reading(charset: bytes) -> None:
+    """Punycode takes time that is quadratic in the size, minutes for these."""
+    word = b"=?%s?q?%s-%s?=" % (charset[:60], b"a" * 100_000, b"b" * 100_000)
+
+    assert max(map(len, names(b'filename="' + word + b'.exe"'))) <= len(word) + 4
+    assert (
+        max(map(len, names(b"filename*=" + charset + b"''" + b"a" * 100_000 + b"-" + b"b" * 100_000)))
+        == 200_001
+    )
+
+
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=60))
 def test_a_name_that_the_standard_library_writes_is_read(name: str) -> None:
     message = EmailMessage()
@@ -183,3 +222,11 @@ def test_a_name_is_no_longer_than_the_header_lets_it_be(number: int) -> None:
     header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
 
     assert max(map(len, media_of(Header(header)).names)) <= len(header)
+
+
+def test_the_longest_name_that_somebody_would_write_is_read_whole() -> None:
+    sections = b"".join(b";\r\n filename*%d*=%b" % (at, b"%C3%A4" * 10) for at in range(26))
+    found = media(b"Content-Disposition: attachment" + sections)
+
+    assert not found.is_cut
+    assert "\u00e4" * 260 in found.names

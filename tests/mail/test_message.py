@@ -98,3 +98,11 @@ def test_a_large_header_is_not_held_in_memory() -> None:
 
     assert Message(pieces, header_limit=5000).header_is_too_large
     assert len(taken) < 12
+
+
+def test_a_header_of_more_lines_than_can_be_held_is_too_large() -> None:
+    lines = 1024 * 1024 // 32
+
+    assert not Message.in_memory(b"A:\r\n" * lines + b"\r\n").header_is_too_large
+    assert Message.in_memory(b"A:\r\n" * (lines + 1) + b"\r\n").header_is_too_large
+    assert not Message.in_memory(b"A:\r\n" * 1000 + b"\r\n", header_limit=16384).header_is_too_large

@@ -430,7 +430,7 @@ def test_well_formed_messages_have_the_parts_that_the_standard_library_finds(
 
 def test_hostile_messages_end_within_their_limits() -> None:
     limits = Limits()
-    for name, content in hostile.messages(1000, seed=1):
+    for name, content in hostile.messages(400, seed=1):
         parts = data = data_events = 0
         for event in walk(Message.in_memory(content), limits):
             parts += isinstance(event, PartBegin)

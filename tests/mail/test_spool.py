@@ -145,7 +145,7 @@ def test_a_failure_in_the_middle_of_a_file_is_remembered_too(
 
 
 def test_a_directory_that_is_not_there_is_a_failure_and_no_exception() -> None:
-    spool = spooled(Path("/nonexistent"), 0)
+    spool = spooled(Path("/proc/nonexistent"), 0)
 
     assert isinstance(spool.failure, FileNotFoundError)
     assert not spool.has_no_room
@@ -165,4 +165,18 @@ def test_a_file_that_lost_its_end_is_never_half_a_message(tmp_path: Path) -> Non
 
     with pytest.raises(OSError, match="shorter than what was written"):
         list(spool.content())
+    spool.close()
+
+
+def test_two_readers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    spool = spooled(tmp_path, memory=0)
+    spool.append(b"x" * 200_000 + b"\r\n.\r\n")
+    whole = b"".join(spool.content())
+
+    one, other = spool.content(), spool.content()
+    pairs = list(zip(one, other, strict=True))
+
+    assert len(pairs) > 1
+    assert b"".join(first for first, _ in pairs) == whole
+    assert b"".join(second for _, second in pairs) == whole
     spool.close()

@@ -40,6 +40,7 @@ def settings_for(endpoint: str, directory: Path, /, **tables: Any) -> dict[str, 
         "metrics": {"listen": ""},
         "timeouts": {"client_drain": "300ms"},
         "runtime": {"user": "nobody", "directory": str(directory / "run"), "hostname": "filter.example"},
+        "quarantine": {"directory": str(directory / "quarantine")},
     }
     for name, table in tables.items():
         base[name] = table if isinstance(table, list) else {**base.get(name, {}), **table}

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from bqfilter.scoreboard import State
+from tests.doubles.components import needs
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
 from tests.pool.daemon import (
@@ -180,7 +180,7 @@ class TestWhatItTells:
         assert after.value("start_time_seconds") == before.value("start_time_seconds")
 
 
-@pytest.mark.skipif(shutil.which("postconf") is None, reason="not installed: postconf (Debian: postfix)")
+@needs("postconf", "postfix")
 class TestPostfixAround:
     def test_its_process_limits_stand_beside_the_pool_s(self, sink: Sink, directory: Path) -> None:
         with serving(

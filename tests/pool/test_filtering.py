@@ -1,8 +1,10 @@
 """A running pool whose scanners fail, in every way that a scanner can: messages are answered all the same."""
 
+import base64
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bqfilter.scoreboard import State
 from tests.daemons.private_clamd import private_clamd
 from tests.daemons.private_spamd import private_spamd
 from tests.daemons.process import Daemon as ScanningDaemon
@@ -19,7 +22,7 @@ from tests.doubles.programs import eventually
 from tests.doubles.rspamd import running_rspamd
 from tests.doubles.scanning_daemon import Talk, hang, hear, reset, say, scripted_daemon, trickle
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, serving, settings_for
+from tests.pool.daemon import Daemon, serving, settings_for, status_of
 from tests.pool.scraper import scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
@@ -122,7 +125,7 @@ def test_whatever_is_wrong_with_a_scanner_a_message_is_answered_as_on_error_says
     for name in passed:
         content = delivered[b"RCPT TO:<someone@%b.example>" % name.encode()]
         assert content.startswith(
-            b"X-Bqfilter-Report: filter.example;\r\n\taction=accept;\r\n\t%b=error (" % name.encode()
+            b"X-Bqfilter-Report: filter.example;\r\n\taction=accept;\r\n\t%b=error\r\n" % name.encode()
         )
         assert content.endswith(b"\r\n" + PLAIN)
 
@@ -151,6 +154,18 @@ class Clamd:
         if not self.is_broken:
             hear(END_OF_STREAM)(talk)
             say(b"stream: OK\0")(talk)
+
+
+LARGE = (
+    b"Subject: large\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=cut\r\n\r\n--cut\r\n"
+    b"Content-Type: application/octet-stream; name=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(bytes(range(256)) * (7 << 12)).replace(b"\n", b"\r\n") + b"--cut--\r\n"
+)  # fmt: skip
+
+
+def largest_kib(pid: int) -> int:
+    """The most memory that a process ever had."""
+    return int(status_of(pid)["VmHWM"][0])
 
 
 def submit_by(daemon: Daemon, count: int) -> list[bytes]:
@@ -235,6 +250,43 @@ def test_a_scanner_that_holds_a_worker_does_not_hold_the_mail_that_it_is_not_for
             assert held.result().startswith(b"451 4.3.0 ")
 
 
+def test_a_message_that_is_being_looked_at_is_finished_before_the_end(sink: Sink, directory: Path) -> None:
+    goes_on = threading.Event()
+
+    def wait(_talk: Talk) -> None:
+        goes_on.wait(PROXY_TIMEOUT)
+
+    with scripted_daemon(hear(END_OF_STREAM), wait, say(b"stream: OK\0")) as fake:
+        settings = settings_for(sink.endpoint, directory, **scanner("clamd", str(fake.address)))
+        with serving(directory, settings) as daemon, ThreadPoolExecutor(1) as pool:
+            held = pool.submit(submit, daemon)
+            eventually(lambda: fake.talks, "the scanner is being asked")
+            daemon.signal(signal.SIGTERM)
+            eventually(lambda: not daemon.pids(State.IDLE), "the other workers gone")
+            goes_on.set()
+            assert held.result().startswith(b"250")
+            assert daemon.process.wait(PROXY_TIMEOUT) == 0
+    assert len(sink.messages) == 1
+
+
+def test_a_scanner_that_never_answers_does_not_hold_up_the_end(sink: Sink, directory: Path) -> None:
+    with scripted_daemon(hang) as fake:
+        settings = settings_for(
+            sink.endpoint,
+            directory,
+            runtime={"drain_timeout": "500ms"},
+            **scanner("clamd", str(fake.address)),
+        )
+        with serving(directory, settings) as daemon, SmtpClient(daemon.address, PROXY_TIMEOUT) as client:
+            client.begin(SENDER, ["b@example.org"])
+            client.send(PLAIN + b".\r\n")
+            eventually(lambda: fake.talks, "the scanner is being asked")
+            daemon.signal(signal.SIGTERM)
+            assert not client.received_until_closed().startswith(b"2")
+            assert daemon.process.wait(PROXY_TIMEOUT) == 0
+    assert not sink.messages
+
+
 def test_scanners_and_policies_that_a_reload_changes_lose_no_message(sink: Sink, directory: Path) -> None:
     def submit_all() -> list[bytes]:
         return [submit(daemon)[:3] for _ in range(60)]
@@ -264,6 +316,37 @@ def test_scanners_and_policies_that_a_reload_changes_lose_no_message(sink: Sink,
     assert copied
     assert one.talks
     assert other.talks
+
+
+def test_a_worker_is_no_larger_for_a_large_message_that_is_looked_at_marked_sent_and_kept(
+    sink: Sink, directory: Path
+) -> None:
+    (directory / "rules").write_text("/^Subject:/ PREPEND X-Marked: yes\n", encoding="utf-8")
+    (directory / "none").write_text("", encoding="utf-8")
+    with scripted_daemon(Clamd()) as clamd:
+        settings = settings_for(
+            sink.endpoint,
+            directory,
+            pool={"workers": 1},
+            rules=[
+                {"header_checks": [str(directory / "rules")], "mime_header_checks": [str(directory / "none")]}
+            ],
+            attachments=[{"timeout": "100s"}],
+            command=[{"argv": ["/bin/cat"], "changes_message": True}],
+            clamd=[{"endpoint": str(clamd.address), "size_limit": "0B"}],
+            policy=[{"name": "all", "action": "accept+quarantine"}],
+            quarantine={"directory": str(directory / "quarantine")},
+        )
+        with serving(directory, settings) as daemon:
+            (worker,) = daemon.wait_until_idle(1)
+            assert submit(daemon, PLAIN).startswith(b"250")
+            before = largest_kib(worker)
+            assert submit(daemon, LARGE).startswith(b"250")
+            assert daemon.wait_until_idle(1) == {worker}
+            assert largest_kib(worker) - before < len(LARGE) // 1024 // 3
+            assert daemon.trouble() == []
+    assert sink.messages[-1].content == b"X-Marked: yes\r\n" + LARGE
+    assert max(path.stat().st_size for path in directory.glob("quarantine/*/*")) > len(LARGE)
 
 
 # Real daemons

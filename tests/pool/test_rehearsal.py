@@ -1,5 +1,6 @@
 """Filters of the site's own are tried in a child: what is wrong is told, and what they do stays there."""
 
+import errno
 import os
 import sys
 import time
@@ -90,8 +91,21 @@ def test_without_such_filters_nothing_is_forked(monkeypatch: pytest.MonkeyPatch)
     rehearse([scanner("a command")], None)
 
 
-def test_no_child_is_left_behind() -> None:
-    rehearse([Filter(lambda: None)], None)
+def test_no_child_is_left_behind(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    rehearse([Filter(lambda: pid.write_text(str(os.getpid())) and None)], None)
 
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_fork_that_fails_is_a_configuration_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    before = sorted(Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(os, "fork", refuse)
+
+    with pytest.raises(ConfigError, match="Resource temporarily unavailable"):
+        rehearse([Filter(fail)], None)
+    assert sorted(Path("/proc/self/fd").iterdir()) == before

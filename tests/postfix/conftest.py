@@ -1,20 +1,19 @@
 """One Postfix for the whole run, one bqfilterd for each test, and the two modes of the before-filter server.
 
-Postfix and the right to start it as root are needed; without them the tests are skipped, but fail where CI is
-set, because there a silent skip would hide that nothing has been shown. All before-filter services and the
-after-queue transport hand their mail to one port, "filter"; each test decides what listens there. The port
-"elsewhere" belongs to nobody.
+Postfix and the right to start it as root are needed. All before-filter services and the after-queue transport
+hand their mail to one port, "filter"; each test decides what listens there. The port "elsewhere" belongs to
+nobody.
 """
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.doubles.components import missing, require
 from tests.doubles.programs import Bqfilterd, Settings, short_directory, start_bqfilterd
 
 from .postfix_instance import MaillogView, PostfixInstance, Service, free_ports, own_loopback_address
@@ -83,9 +82,8 @@ LISTENERS = (
 
 
 def why_not() -> str | None:
-    if not shutil.which("postfix", path="/usr/sbin:/usr/bin"):
-        return "postfix is not installed"
-    return "only root can start a Postfix" if os.geteuid() != 0 else None
+    nobody = None if os.geteuid() == 0 else "only root can start a Postfix"
+    return missing("postfix", "postfix") or nobody
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,8 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postfix() -> Iterator[PostfixInstance]:
-    if reason := why_not():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    require(why_not())
     address = own_loopback_address()
     ports = free_ports(address, LISTENERS)
     filter_address = f"{address}:{ports['filter']}"
@@ -151,6 +148,7 @@ class Filters:
             "pool": {"workers": 4},
             "upstream": {"endpoint": self._endpoint(after)},
             "runtime": {"user": "nobody", "directory": str(self._directory / "run"), "drain_timeout": "10s"},
+            "quarantine": {"directory": str(self._directory / "quarantine")},
         }
         arrays = {name: table for name, table in tables.items() if isinstance(table, list)}
         single = {name: table for name, table in tables.items() if name not in arrays}

@@ -20,12 +20,15 @@ from click.testing import CliRunner
 from bqfilter.cli.check import check
 from bqfilter.cli.postfix_config import postfix_config
 from bqfilter.config import load
+from bqfilter.config.content import PolicySettings
+from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.config.schema import Settings
 from bqfilter.net.address import Endpoint, parse_network
 from bqfilter.saturation.agreement import CHECKS, disagreements
 from bqfilter.saturation.chain import find_chain
 from bqfilter.saturation.checks.finding import Finding
 from bqfilter.saturation.postfix import PostfixUnreadable, read_postfix
+from tests.doubles.components import program, require
 from tests.doubles.programs import eventually, short_directory, start_bqfilterd, toml
 from tests.doubles.settings import settings
 
@@ -51,11 +54,6 @@ SOCKET = "/run/bqfilter/smtp.sock"
 
 Change = Sequence[str]
 A_LONG_TIME_AGO = 1_700_000_000
-
-
-def require(reason: str | None) -> None:
-    if reason:
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 def postconf(directory: Path, *arguments: str) -> str:
@@ -104,7 +102,7 @@ def with_listen(ours: Settings, **changes: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require(None if shutil.which("postconf", path="/usr/sbin:/usr/bin") else "postfix is not installed")
+    program("postconf", "postfix")
     directory = tmp_path_factory.mktemp("right")
     lay_out_stock(directory)
     config = configure(directory / "bqfilterd.toml", SETTINGS)
@@ -338,11 +336,18 @@ def mending_command(finding: Finding) -> str:
     return next((way for way in ways if way.startswith("postconf")), "")
 
 
+BY_RECIPIENT = PolicySettings(name="sales", recipients=(AddressPattern.parse("@sales.example"),))
+
 MISFITS: dict[str, tuple[Settings, list[Change], set[str]]] = {
     "a session limit that is too long for so many": (
         settings("budget.session = '30s'"),
         [("-F", f"{BEFORE}/process_limit=100")],
         {"sizing-law"},
+    ),
+    "policies by recipient behind speed_adjust": (
+        dataclasses.replace(settings(), policy=(BY_RECIPIENT,)),
+        [],
+        {"mixed-verdicts"},
     ),
     "a small backlog": (with_listen(settings(), backlog=19), [], {"backlog"}),
     "Postfix is not allowed in": (
@@ -496,7 +501,7 @@ def test_every_check_has_a_broken_set_up_that_it_finds() -> None:
 
 
 def test_a_directory_without_a_configuration_cannot_be_read(tmp_path: Path) -> None:
-    require(None if shutil.which("postconf", path="/usr/sbin:/usr/bin") else "postfix is not installed")
+    program("postconf", "postfix")
     with pytest.raises(PostfixUnreadable, match=r"main\.cf: No such file"):
         read_postfix(str(tmp_path))
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.private_clamd import EICAR, private_clamd
-from tests.daemons.private_spamd import GTUBE, PATTERN, private_spamd
+from tests.daemons.private_clamd import private_clamd
+from tests.daemons.private_spamd import PATTERN, private_spamd
+from tests.doubles.messages import EICAR, GTUBE
 from tests.doubles.programs import COMMAND, REPOSITORY, Bqfilterd, short_directory
 from tests.doubles.rspamd import running_rspamd
 from tests.doubles.signatures import signed, verifies
@@ -125,7 +126,12 @@ def nothing_is_queued(postfix: PostfixInstance, maillog: MaillogView, sender: st
     "content", [HEADER + b"\r\n" + EICAR + b"\r\n", ATTACHED], ids=["text", "attachment"]
 )
 def test_malware_is_refused_to_the_remote_client_and_nothing_is_queued(
-    postfix: PostfixInstance, maillog: MaillogView, before: str, sender: str, content: bytes
+    postfix: PostfixInstance,
+    maillog: MaillogView,
+    bqfilterd: Bqfilterd,
+    before: str,
+    sender: str,
+    content: bytes,
 ) -> None:
     recipient = fresh_address()
     refusal = "554 5.7.1 Malware found: Local.Eicar.UNOFFICIAL"
@@ -135,6 +141,7 @@ def test_malware_is_refused_to_the_remote_client_and_nothing_is_queued(
     )
     nothing_is_queued(postfix, maillog, sender)
     assert not postfix.inbox.messages(recipient)
+    bqfilterd.wait_for_log(rf'from=<{sender}> .*verdict=reject .*why="clamd: Local\.Eicar\.UNOFFICIAL"')
 
 
 def test_ham_passes_scanners_byte_for_byte(postfix: PostfixInstance, before: str, sender: str) -> None:
@@ -288,6 +295,16 @@ def test_a_body_that_was_replaced_arrives_under_a_mail_command_that_is_true_of_i
     sent = len(HEADER + b"\r\n" + NEW_BODY)
     assert sent < int(told[2]) < 5000, told[1]
     assert queued
+
+
+def test_behind_a_queue_spam_is_tagged_and_malware_comes_back_to_the_sender(postfix: PostfixInstance) -> None:
+    sender, recipient, other = fresh_address("sender"), someone("tagged"), fresh_address()
+    assert submit(postfix.at("queue"), sender, [recipient], SPAM).startswith(b"250 2.0.0 ")
+    assert submit(postfix.at("queue"), sender, [other], ATTACHED).startswith(b"250 2.0.0 ")
+    assert b"x-spam-flag" in arrives_with(postfix, recipient, tagged(SPAM))
+    (bounce,) = postfix.inbox.wait_for(sender)
+    assert b"554 5.7.1 Malware found: Local.Eicar.UNOFFICIAL" in bounce.replace(b"\n   ", b"")
+    assert not postfix.inbox.messages(other)
 
 
 def copies_of(postfix: PostfixInstance, mailbox: str, content: bytes) -> list[bytes]:

@@ -1,6 +1,5 @@
 """The entries of docs/postfix.md work as they stand; only addresses, ports and the chroot are exchanged."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.components import require
 from tests.doubles.programs import REPOSITORY, Settings, short_directory, start_bqfilterd
 
 from .conftest import why_not
@@ -29,8 +29,7 @@ ENTRIES = {
 
 @pytest.fixture(autouse=True)
 def _postfix_can_be_started() -> None:
-    if reason := why_not():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    require(why_not())
 
 
 class PostfixByTheBook(PostfixInstance):

@@ -140,3 +140,17 @@ def test_content_the_after_filter_server_refuses_is_refused_in_its_words(
     assert submit(postfix.at(before), SENDER, [recipient], content) == b"550 5.7.1 not wanted here"
     maillog.wait_for(rf"postfix/{before}/.*proxy-reject: END-OF-MESSAGE: 550 5\.7\.1 not wanted here;")
     only_the_next_message_arrives(postfix, before, recipient)
+
+
+@pytest.mark.parametrize("upstream", [1, 100], ids=["a connection each", "kept"])
+@pytest.mark.parametrize("action", ["reject", "discard"])
+def test_what_a_policy_does_not_pass_on_leaves_nothing_open_behind_the_filter(
+    postfix: PostfixInstance, filters: Filters, before: str, upstream: int, action: str
+) -> None:
+    unwanted = {"name": "unwanted", "senders": ["@unwanted.example"], "action": action}
+    filters.start(pool={"workers": 1}, upstream={"max_messages_per_connection": upstream}, policy=[unwanted])
+    recipient = fresh_address()
+    verdict = submit(postfix.at(before), "a@unwanted.example", [recipient], PLAIN)
+    assert verdict.startswith(b"550 5.7.1 " if action == "reject" else b"250 2.0.0 ")
+    postfix.settle()
+    only_the_next_message_arrives(postfix, before, recipient)

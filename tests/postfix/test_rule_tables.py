@@ -4,8 +4,6 @@
 types are compared: regexp, and pcre for the flags that only that has.
 """
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from bqfilter.scanning.rule_action import Action
 from bqfilter.scanning.rule_pattern import Subject
 from bqfilter.scanning.rule_subjects import PartLines, field_subject
 from bqfilter.scanning.rule_table import Applied, parse_table
+from tests.doubles.components import missing, require
 from tests.doubles.programs import short_directory
 
 SAMPLES = Path(__file__).resolve().parents[2] / "etc" / "rules"
@@ -59,16 +58,15 @@ class Postmap:
 
 
 def why_not() -> str | None:
-    if not shutil.which("postmap", path="/usr/sbin:/usr/bin"):
-        return "postfix is not installed"
+    if reason := missing("postmap", "postfix"):
+        return reason
     kinds = subprocess.run(["postconf", "-m"], capture_output=True, text=True, check=False).stdout.split()
     return None if "pcre" in kinds else "postfix-pcre is not installed"
 
 
 @pytest.fixture(scope="module")
 def postmap() -> Iterator[Postmap]:
-    if reason := why_not():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    require(why_not())
     with short_directory("bqpm-") as directory:
         yield Postmap(directory)
 

@@ -240,3 +240,15 @@ def test_durations_are_short(seconds: float | None, text: str) -> None:
 def test_every_state_is_counted_but_the_empty_slot() -> None:
     states = as_value(snapshot(scoreboard()), [EMPTY])["pool"]["states"]
     assert set(states) == {state.name.lower() for state in State} - {"free"}
+
+
+def test_what_was_kept_or_dropped_instead_of_delivered_is_told_apart() -> None:
+    board = scoreboard()
+    for word, count in ((Word.ACCEPTED, 3), (Word.QUARANTINED, 2), (Word.DISCARDED, 1)):
+        for _ in range(count):
+            board.slots[0].count(word)
+    assert "messages  3 accepted, 2 quarantined, 1 discarded, 0 rejected," in as_text(
+        snapshot(board), [EMPTY]
+    )
+    counted = as_value(snapshot(board), [EMPTY])["messages"]
+    assert (counted["quarantined"], counted["discarded"]) == (2, 1)

@@ -429,7 +429,7 @@ def test_no_file_is_left_open() -> None:
 
 def test_hostile_messages_get_a_report() -> None:
     scanner = Attachments(AttachmentSettings())
-    for name, content in hostile.messages(1000, seed=2):
+    for name, content in hostile.messages(400, seed=2):
         report = scanner.scan(Message.in_memory(content), ENVELOPE, Deadline.never(FakeClock()))
         assert report.finding in (Finding.CLEAN, Finding.HIT), name
         assert report.detail.isprintable(), name

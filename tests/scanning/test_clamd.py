@@ -17,12 +17,13 @@ from bqfilter.mail.message import Message
 from bqfilter.net.address import Endpoint, SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.scanning.clamd import Clamd, instream, parse_reply
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.commands import Mail
 from tests.doubles.clock import FakeClock
 from tests.doubles.scanning_daemon import Step, flood, hang, hear, hear_some, reset, say, trickle
-from tests.doubles.streams import ScriptedStream
+from tests.doubles.streams import ScriptedStream, dialler_to
 from tests.scanning.conftest import Listen
 
 LONG = 60.0  # seconds that nothing here comes near to
@@ -37,7 +38,7 @@ ENDPOINT = Endpoint("unix", path="/run/clamav/clamd.ctl")
 
 def clamd(*addresses: SocketAddress, on_excess: str = "defer") -> Clamd:
     settings = ClamdSettings(endpoints=(ENDPOINT,), on_excess=Response.parse(on_excess))
-    return Clamd(settings, addresses, CLOCK)
+    return Clamd(settings, Dialler(addresses, CLOCK))
 
 
 def in_pieces(content: bytes, size: int = 65536) -> Message:
@@ -79,7 +80,7 @@ class Swallowing(ScriptedStream):
 def test_a_message_of_any_size_takes_the_memory_of_a_few_pieces(clock: FakeClock) -> None:
     stream = Swallowing(clock, [b"stream: OK\0"])
     settings = ClamdSettings(endpoints=(ENDPOINT,))
-    scanner = Clamd(settings, [SocketAddress(1, "/somewhere")], clock, lambda *_: stream)  # type: ignore[arg-type,return-value]  # keeps Stream's promises
+    scanner = Clamd(settings, dialler_to(stream))
     message = Message(lambda: (bytes(65536) for _ in range(1000)))
     tracemalloc.start()
     try:
@@ -175,7 +176,8 @@ def test_a_signature_may_have_a_response_of_its_own(listen: Listen, signature: s
     daemon = listen(hear(END), say(f"stream: {signature} FOUND\0".encode()))
     rules = (("*.Phishing.*", "tag"), ("Heuristics.*", "quarantine"), ("*.SpoofedDomain", "reject"))
     signatures = tuple((pattern, Response.parse(word)) for pattern, word in rules)
-    scanner = Clamd(ClamdSettings(endpoints=(ENDPOINT,), signatures=signatures), [daemon.address], CLOCK)
+    settings = ClamdSettings(endpoints=(ENDPOINT,), signatures=signatures)
+    scanner = Clamd(settings, Dialler([daemon.address], CLOCK))
 
     assert str(scan(scanner).response) == response
 

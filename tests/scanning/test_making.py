@@ -73,9 +73,9 @@ def test_what_is_wrong_is_a_mistake_in_the_configuration(text: str, complaint: s
 
 def test_kinds_that_nobody_has_are_not_loaded() -> None:
     """Every worker is a copy of the master: what it does not need costs memory."""
-    heavy = ("h11", "re2", "zipfile", "subprocess")
+    heavy = ("email", "h11", "re2", "zipfile", "subprocess")
     program = (
-        "import sys, bqfilter.pool.worker, bqfilter.scanning.making; "
+        "import sys, bqfilter.pool.master, bqfilter.pool.worker, bqfilter.scanning.making; "
         f"print(sorted(name for name in sys.modules if name.split('.')[0] in {heavy}))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -497,3 +497,9 @@ def test_a_signature_over_the_subject_fails_where_the_site_has_it_changed(
 
     assert b"[SPAM]" in (Message.in_memory(result).header.first(b"Subject") or b"")
     assert verifies(result) is does_verify
+
+
+def test_names_that_are_not_spared_are_not_counted_however_many_a_signature_has() -> None:
+    fields = b"".join(b"DKIM-Signature: h=x-%d:from\r\n" % number for number in range(100))
+
+    assert dict(signed_names(Header(fields))) == {b"from": 1}

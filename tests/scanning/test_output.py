@@ -52,4 +52,4 @@ def test_more_than_the_limit_is_a_failure() -> None:
 
 def test_a_directory_that_is_not_there_is_a_failure() -> None:
     with pytest.raises(ScannerFailure, match="No such file"):
-        Output(Workspace("/nonexistent", 0)).append(b"x")
+        Output(Workspace("/proc/nonexistent", 0)).append(b"x")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bqfilter.api import accept, reject
+from bqfilter.api import EditKind, HeaderEdit, Verdict, accept, reject
 from bqfilter.config.actions import REJECT
 from bqfilter.config.content import PythonSettings
 from bqfilter.errors import ScannerFailure, ScannerInterrupted
@@ -251,3 +251,22 @@ def test_all_of_a_verdict_is_in_the_report() -> None:
     assert (report.changes.recipients, report.changes.copies) == ((b"a@b.example",), (b"c@d.example",))
     assert report.changes.body is not None
     assert b"".join(report.changes.body()) == b"x"
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        pytest.param(Verdict(copies=("x@y>\r\nRCPT TO:<z@y",)), id="copy"),
+        pytest.param(Verdict(recipients=("x@y>\r\nDATA",)), id="recipient"),
+        pytest.param(
+            Verdict(edits=(HeaderEdit(EditKind.ADD, b"X", b"X: y\r\n\r\nbody\r\n"),)), id="two parts"
+        ),
+        pytest.param(
+            Verdict(edits=(HeaderEdit(EditKind.PREPEND, b"X", b"X: y\r\nZ: y\r\n"),)), id="two fields"
+        ),
+        pytest.param(Verdict(edits=(HeaderEdit(EditKind.REPLACE, b"X", b"no end: y"),)), id="no line end"),
+    ],
+)
+def test_a_verdict_that_was_put_together_by_hand_is_checked(verdict: Verdict, tmp_path: Path) -> None:
+    with pytest.raises(ScannerFailure, match="that is none"):
+        report_of(verdict, message("X: x\n\ny\n"), Workspace(str(tmp_path), 1000))

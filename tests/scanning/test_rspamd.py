@@ -21,13 +21,15 @@ from bqfilter.mail.message import Message
 from bqfilter.mail.spool import Spool
 from bqfilter.net.address import Endpoint, resolve
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import NO_CHANGES, Finding, Report
 from bqfilter.scanning.rspamd import Rspamd
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.replies import Reply
 from tests.doubles.http_server import answering, http_server, saying
+from tests.doubles.messages import GTUBE
 from tests.doubles.programs import REPOSITORY, eventually
-from tests.doubles.rspamd import GTUBE, PASSWORD, RspamdDaemon, running_rspamd
+from tests.doubles.rspamd import PASSWORD, RspamdDaemon, running_rspamd
 
 from .test_rspamd_reply import HAM
 from .test_rspamd_request import ADDRESSES, envelope
@@ -41,7 +43,7 @@ MESSAGE = Message.in_memory(b"Received: by us\r\nSubject: hello\r\n\r\nbody\r\n"
 
 def scanner(*endpoints: Endpoint, **keys: Any) -> Rspamd:
     addresses = [address for endpoint in endpoints for address in resolve(endpoint)]
-    return Rspamd(RspamdSettings(endpoints=endpoints, **keys), addresses, CLOCK, HOSTNAME)
+    return Rspamd(RspamdSettings(endpoints=endpoints, **keys), Dialler(addresses, CLOCK), HOSTNAME)
 
 
 def scan(asked: Scanner, message: Message = MESSAGE, seconds: float = LONG) -> Report:
@@ -200,7 +202,7 @@ def test_another_status_is_a_failure_that_says_why(status: str, body: bytes, cau
         said(body, status)
     assert "\x1b" not in str(caught.value)
     if "\x1b" not in status:
-        assert caught.match(f"^{cause}$")
+        assert caught.match(f"^inet:127.0.0.1:[0-9]+: {cause}$")
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"pong\r\n", json.dumps(HAM).encode()[:-1]])
@@ -212,14 +214,14 @@ def test_half_an_answer_is_a_failure(body: bytes) -> None:
 def test_ping_tells_the_version_where_the_server_does() -> None:
     with http_server(answering(b"pong\r\n", "200 OK", "Server: rspamd/3.4")) as server:
         asked = scanner(Endpoint("inet", "127.0.0.1", int(server.address.sockaddr[1])))
-        assert asked.ping(Deadline.after(CLOCK, LONG)) == "rspamd/3.4"
+        assert asked.ping(Deadline.after(CLOCK, LONG)) == f"{server.address}: rspamd/3.4"
     assert server.requests[0].startswith(b"GET /ping HTTP/1.1\r\n")
 
 
 def test_ping_of_a_server_that_hides_its_name() -> None:
     with http_server(answering(b"pong\r\n")) as server:
         asked = scanner(Endpoint("inet", "127.0.0.1", int(server.address.sockaddr[1])))
-        assert asked.ping(Deadline.after(CLOCK, LONG)) == "pong"
+        assert asked.ping(Deadline.after(CLOCK, LONG)) == f"{server.address}: pong"
 
 
 @pytest.mark.parametrize("action", [answering(b"hello"), answering(b"pong", "500 No"), saying(b"+PONG\r\n")])
@@ -459,14 +461,19 @@ def test_the_controller_wants_its_password(rspamd: RspamdDaemon, password: str) 
 
 @real
 def test_rspamd_tells_its_version(rspamd: RspamdDaemon) -> None:
-    for endpoint in (rspamd.inet, rspamd.unix, rspamd.controller):
-        assert scanner(endpoint).ping(Deadline.after(CLOCK, LONG)).startswith("rspamd/")
+    endpoints = rspamd.inet, rspamd.unix, rspamd.controller
+    told = scanner(*endpoints).ping(Deadline.after(CLOCK, LONG)).split("; ")
+
+    for endpoint, answer in zip(endpoints, told, strict=True):
+        assert answer.startswith(f"{endpoint}: rspamd/")
 
 
 @real
 def test_the_next_endpoint_is_asked_where_nobody_listens_at_the_first(rspamd: RspamdDaemon) -> None:
     nobody = Endpoint("unix", path=str(rspamd.directory / "nobody"))
-    assert scan(scanner(nobody, rspamd.unix)).finding is Finding.CLEAN
+    asked = scanner(nobody, rspamd.unix)
+    assert scan(asked).finding is Finding.CLEAN
+    assert "nobody: No such file" in asked.ping(Deadline.after(CLOCK, LONG))
     with pytest.raises(PeerUnreachable, match="nobody: No such file"):
         scan(scanner(nobody))
 

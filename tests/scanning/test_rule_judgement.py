@@ -2,7 +2,7 @@
 
 import pytest
 
-from bqfilter.config.actions import ACCEPT, DEFER, QUARANTINE, REJECT, Response
+from bqfilter.config.actions import DEFER, QUARANTINE, REJECT, Response
 from bqfilter.config.actions import Action as Deed
 from bqfilter.config.content_kinds import ReplyTemplate
 from bqfilter.mail.fields import Insert, Remove, Replace
@@ -95,7 +95,7 @@ def test_what_is_kept_or_dropped_is_a_hit(words: str, response: Response) -> Non
 def test_a_redirected_message_goes_to_the_last_address_alone() -> None:
     report = judged(applied("REDIRECT a@example.com"), applied("REDIRECT $1", b"b@example.com"))
 
-    assert (report.finding, report.response) == (Finding.HIT, ACCEPT)
+    assert (report.finding, report.response) == (Finding.HIT, Response(Deed.REDIRECT))
     assert report.changes == Changes(recipients=(b"b@example.com",))
 
 

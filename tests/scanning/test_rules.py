@@ -345,12 +345,12 @@ def test_patterns_that_never_end_elsewhere_end_here(make: Make, work: Work) -> N
     assert work.bytes <= 2 * len(line) + 10
 
 
-def test_a_hundred_thousand_fields_are_as_many_texts(make: Make, work: Work) -> None:
+def test_fifty_thousand_fields_are_as_many_texts(make: Make, work: Work) -> None:
     rules = make(header_checks="/^X-A: never/ REJECT\n/^X-B: never/ REJECT")
 
-    assert scan(rules, b"X-A: =?utf-8?q?a?=\n" * 100000 + b"\n") == CLEAN
-    assert work.texts == 100000
-    assert work.bytes == 100000 * len(b"X-A: =?utf-8?q?a?=" + b"X-A: a")
+    assert scan(rules, b"X-A: =?utf-8?q?a?=\n" * 50000 + b"\n") == CLEAN
+    assert work.texts == 50000
+    assert work.bytes == 50000 * len(b"X-A: =?utf-8?q?a?=" + b"X-A: a")
 
 
 def test_a_line_of_fifty_megabytes_is_looked_at_in_pieces(make: Make, work: Work) -> None:
@@ -393,7 +393,7 @@ def test_no_message_makes_it_fail(pieces: list[bytes]) -> None:
 
 def test_hostile_messages_cost_no_more_than_some_times_their_size(work: Work) -> None:
     rules = sample_rules(body_limit=0)
-    for name, content in hostile.messages(300):
+    for name, content in hostile.messages(150):
         work.bytes = work.largest = 0
         report = rules.scan(Message.in_memory(content), envelope(), Deadline.never(FakeClock()))
 

@@ -243,6 +243,28 @@ def test_what_one_message_does_to_it_does_not_close_it_for_others(
     assert len(fake.calls) == 5
 
 
+def test_others_that_leave_it_no_time_do_not_switch_it_off(clock: FakeClock) -> None:
+    slow = scanner("slow", clock=clock, takes=75.0, timeout=100.0)
+    late = scanner(
+        "late", PeerTimeout("silent"), clock=clock, takes=5.0, timeout=30.0, failures=1, on_error="pass"
+    )
+    one = bench(slow, late, clock=clock)
+
+    assert one.examine()[1].detail == "silent within 5 s"
+    slow.takes, late.script = 0.0, [hit()]
+
+    assert one.next_message()[1].finding is Finding.HIT
+
+
+def test_a_scanner_that_hangs_is_left_alone_however_small_the_budget(clock: FakeClock) -> None:
+    hung = scanner("hung", PeerTimeout("silent"), clock=clock, takes=20.0, timeout=100.0, failures=1)
+    one = bench(hung, clock=clock, budget=20.0)
+
+    one.examine()
+
+    assert one.next_message()[0].finding is Finding.UNSCANNED
+
+
 def test_an_answer_about_a_message_ends_a_row_of_failures(clock: FakeClock) -> None:
     lost, bad = PeerLost("gone"), ScannerFailure("this message")
     fake = scanner("a", lost, lost, bad, lost, lost, bad, clock=clock, takes=1, failures=3)

@@ -16,6 +16,7 @@ from bqfilter.mail.fields import edited
 from bqfilter.mail.message import Message
 from bqfilter.net.address import Endpoint, SocketAddress
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.dialling import Dialler
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.scanning.spamd import (
@@ -31,7 +32,7 @@ from bqfilter.scanning.spamd import (
 from bqfilter.smtp.commands import Mail, Rcpt
 from tests.doubles.clock import FakeClock
 from tests.doubles.scanning_daemon import Step, flood, hang, hear, hear_all, hear_some, reset, say, trickle
-from tests.doubles.streams import ScriptedStream
+from tests.doubles.streams import ScriptedStream, dialler_to
 from tests.scanning.conftest import Listen
 
 LONG = 60.0  # seconds that nothing here comes near to
@@ -49,7 +50,7 @@ def envelope(*recipients: bytes) -> Envelope:
 
 
 def spamd(*addresses: SocketAddress, **settings: Any) -> Spamd:
-    return Spamd(SpamdSettings(endpoints=(ENDPOINT,), **settings), addresses, CLOCK)
+    return Spamd(SpamdSettings(endpoints=(ENDPOINT,), **settings), Dialler(addresses, CLOCK))
 
 
 def in_pieces(content: bytes, size: int = 65536) -> Message:
@@ -204,7 +205,7 @@ def test_the_fields_that_spamd_adds_take_the_place_of_those_that_came(listen: Li
     assert edited(in_pieces(content).header, report.changes.edits) == (
         b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on mx\r\nX-Spam-Flag: YES\r\n"
         b"X-Spam-Status: Yes, score=7.5 required=5.0 tests=BQ_LOCAL,\r\n\tMSGID_SHORT autolearn=disabled\r\n"
-        b"X-Spam-Report: =?utf-8?q?*_7=2E5_BQ=5FLOCAL_caf=C3=A9?=\r\n"
+        b"X-Spam-Report: =?utf-8?b?KiA3LjUgQlFfTE9DQUwgY2Fmw6k=?=\r\n"
         b"Received: from a\r\nX-Spammer: no\r\nSubject: hello\r\n"
     )
     assert report.detail == "7.5/5 BQ_LOCAL,MSGID_SHORT"
@@ -331,7 +332,7 @@ def scan_scripted(reply: bytes) -> Report:
     """With the fields, and a spamd that says this and closes."""
     stream = ScriptedStream(FakeClock(), [reply])
     settings = SpamdSettings(endpoints=(ENDPOINT,), spam_headers=True)
-    scanner = Spamd(settings, [SocketAddress(2, ("192.0.2.1", 1))], stream.clock, lambda *_: stream)  # type: ignore[arg-type,return-value]  # keeps Stream's promises
+    scanner = Spamd(settings, dialler_to(stream))
     return scanner.scan(in_pieces(CONTENT), envelope(), Deadline.after(stream.clock, 10))
 
 

@@ -300,17 +300,38 @@ def test_after_the_dot_there_is_no_second_try(kept: Bench) -> None:
     assert len(kept.server.messages) == 2
 
 
-def test_a_refused_data_is_passed_on_and_the_connection_kept_for_a_reset(kept: Bench) -> None:
+def test_a_refused_data_is_passed_on_and_the_connection_kept_behind_a_reset(kept: Bench) -> None:
     kept.begin()
     kept.recipient()
     kept.server.tell(b"DATA", b"451 later\r\n")
 
     assert kept.hand_over() == Reply(451, (b"later",))
     kept.upstream.finish()
+    assert kept.server.commands[-1] == b"RSET"
     said = len(kept.server.commands)
     assert kept.pass_one().code == 250
-    assert kept.server.commands[said] == b"RSET"
-    assert len(kept.server.connections) == 1
+    assert b"RSET" not in kept.server.commands[said:]
+
+
+def test_a_message_that_is_not_handed_over_leaves_nothing_open_on_a_kept_connection(kept: Bench) -> None:
+    kept.begin()
+    kept.recipient()
+    kept.upstream.finish()
+
+    assert kept.server.commands[-1] == b"RSET"
+    assert kept.pass_one().code == 250
+    assert kept.server.commands.count(b"RSET") == 1
+
+
+@pytest.mark.parametrize("reply", [b"502 what?\r\n", b"421 bye\r\n"])
+def test_a_connection_on_which_a_reset_fails_is_given_up(kept: Bench, reply: bytes) -> None:
+    kept.begin()
+    kept.recipient()
+    kept.server.tell(b"RSET", reply)
+    kept.upstream.finish()
+
+    assert kept.upstream.peer == ""
+    assert kept.pass_one().code == 250
 
 
 def test_data_answered_with_250_is_a_failure(clock: FakeClock) -> None:
