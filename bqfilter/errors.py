@@ -5,6 +5,7 @@ conversation), for what the operator must mend (the configuration), and for our 
 
     BqfilterError
       ConfigError            the operator's: exit status 78, the message names file, key, value and range
+        StartFailure           not to be had just now, whatever the configuration says: exit status 1
       ConversationLost       a peer is gone, silent or cannot be followed
         PeerTimeout            it was silent, or too slow, until the deadline
         PeerLost               it closed or reset the connection
@@ -25,6 +26,14 @@ class BqfilterError(Exception):
 
 class ConfigError(BqfilterError):
     """The configuration cannot be used; the message is for the operator's eyes."""
+
+    exit_status = 78  # EX_CONFIG of sysexits.h: a service manager need not try it again
+
+
+class StartFailure(ConfigError):
+    """What the configuration asks for is taken or missing just now: it may work a minute later."""
+
+    exit_status = 1
 
 
 class ConversationLost(BqfilterError):

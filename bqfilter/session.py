@@ -146,8 +146,14 @@ class Session:
             self._flush()
         except ConversationLost as loss:
             self._on_loss(loss)
+        except MemoryError as error:
+            # What filled the memory is in the frames that are left, which the error holds.
+            traceback.clear_frames(error.__traceback__)
+            self._apologise()
+            self._log.error("out of memory", after=self._after)
         except Exception:
-            self._on_internal_error()
+            self._apologise()
+            self._log.error("internal error", after=self._after, traceback=traceback.format_exc(limit=-8))
         finally:
             self._client.close()
             self._upstream.end_session()
@@ -336,8 +342,8 @@ class Session:
             bytes=size, cause=loss.cause, ms=_milliseconds(self._ledger),
         )  # fmt: skip
 
-    def _on_internal_error(self) -> None:
-        """Ours alone: a traceback for the log, 451 for the client, and no more of this conversation."""
+    def _apologise(self) -> None:
+        """The fault is ours alone: 451 for the client, and no more of this conversation."""
         if self._transaction is not None:
             self._transaction.abort()
         self._upstream.abandon()  # in whatever state it was left, nobody can tell
@@ -345,7 +351,6 @@ class Session:
             with contextlib.suppress(ConversationLost):
                 self._dialogue.answer(replies.INTERNAL_ERROR)
                 self._flush()
-        self._log.error("internal error", after=self._after, traceback=traceback.format_exc(limit=-8))
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""

@@ -29,11 +29,23 @@ def notify_reloading() -> bool:
     return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
+def inherited_fds(pid: int) -> list[int]:
+    """The descriptors passed to the process `pid`, which has not taken them yet."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(pid) or not count.isdigit():
+        return []
+    return list(range(_FIRST_FD, _FIRST_FD + int(count)))
+
+
+def adopt_inheritance(pid: int) -> None:
+    """What was passed to the process `pid`, whose descendant we are, is ours from now on."""
+    if os.environ.get("LISTEN_PID") == str(pid):
+        os.environ["LISTEN_PID"] = str(os.getpid())
+
+
 def inherited_sockets() -> list[socket.socket]:
     """The listening sockets passed to this very process; the variables are taken out of the environment."""
-    pid = os.environ.pop("LISTEN_PID", "")
-    count = os.environ.pop("LISTEN_FDS", "")
-    os.environ.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not count.isdigit():
-        return []
-    return [socket.socket(fileno=fd) for fd in range(_FIRST_FD, _FIRST_FD + int(count))]
+    fds = inherited_fds(os.getpid())
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    return [socket.socket(fileno=fd) for fd in fds]

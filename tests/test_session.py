@@ -1,6 +1,7 @@
 """A session as a whole: laws that hold whatever either peer sends, and what is left when it is over."""
 
 import re
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -234,6 +235,27 @@ def test_a_mistake_of_ours_is_a_451_and_a_traceback(monkeypatch: pytest.MonkeyPa
     assert "ZeroDivisionError: a bug" in held.sink.alarms[-1]
     assert held.client.is_closed
     assert all(stream.is_closed for stream in held.server.connections)
+
+
+def test_memory_that_ends_is_a_451_and_what_filled_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large(list[int]):
+        pass
+
+    filled: list[weakref.ref[Large]] = []
+
+    def fill(*_arguments: object) -> None:
+        large = Large()
+        filled.append(weakref.ref(large))
+        raise MemoryError
+
+    monkeypatch.setattr("bqfilter.transaction.Transaction.end_of_data", fill)
+    held = hold(servers(), [OPENING, ENVELOPE, MESSAGE, b"QUIT\r\n"])
+
+    assert held.replies[-1] == "451 4.3.0 Error: filter failure"
+    assert held.server.messages == []
+    assert held.sink.alarms[-1].endswith("error: out of memory after=DATA")
+    assert held.client.is_closed
+    assert filled[0]() is None
 
 
 def test_a_mistake_of_ours_before_the_message_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:

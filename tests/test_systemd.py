@@ -125,3 +125,16 @@ def test_sockets_of_socket_activation_are_taken_over_in_order_and_once(directory
             output, _ = process.communicate(timeout=30)
     found = json.loads(output)
     assert found == {"fds": [3, 4], "names": [first, second], "again": 0, "left": []}
+
+
+def test_sockets_of_the_process_that_was_started_go_to_the_daemon_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LISTEN_PID", "1")
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    assert systemd.inherited_fds(1) == [3, 4]
+    assert systemd.inherited_fds(2) == []
+    systemd.adopt_inheritance(2)
+    assert os.environ["LISTEN_PID"] == "1"
+    systemd.adopt_inheritance(1)
+    assert os.environ["LISTEN_PID"] == str(os.getpid())

@@ -1,6 +1,5 @@
 """What several commands share: the --config option, how a bad configuration ends, where log lines go."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +24,12 @@ config_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option
 
 @contextmanager
 def configuration_errors() -> Iterator[None]:
-    """A configuration that cannot be used is told on standard error; the exit status is 78 (EX_CONFIG)."""
+    """What cannot be used is told on standard error; the exit status is the error's, 78 (EX_CONFIG) or 1."""
     try:
         yield
     except ConfigError as error:
         click.echo(f"bqfilterd: {error}", err=True)
-        raise click.exceptions.Exit(os.EX_CONFIG) from error
+        raise click.exceptions.Exit(error.exit_status) from error
 
 
 class TerminalSink(Sink):

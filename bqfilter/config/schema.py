@@ -139,6 +139,27 @@ class PoolSettings(Table):
             "a filter can do; the replacing is staggered over the pool. 0 means never.",
         ),
     )
+    worker_memory: int = field(
+        default=0,
+        metadata=about(
+            Size(0, 1024 * GIB),
+            "How much address space a worker may take beyond what it has when its filters are loaded. More "
+            "is refused: a scanner that needs it counts as failed (`on_error`), and where it is not a "
+            "scanner the message is answered 451, by us or by Postfix whose connection is closed. Address "
+            "space is more than memory in use, so be generous. Programs of [[command]] inherit the limit "
+            "unless they have a `memory_limit`. 0 sets none.",
+        ),
+    )
+    worker_cpu: float = field(
+        default=0.0,
+        metadata=about(
+            Duration(0, DAY),
+            "How much processor time one connection may take, rounded up to whole seconds. A filter of the "
+            "site's own that uses it up is interrupted and counts as failed (`on_error`); anything else is "
+            "finished, and the worker replaced. Programs of [[command]] are killed beyond it. 0 sets no "
+            "limit; time on the clock is limited anyway.",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,13 +64,12 @@ class Spool:
             self.close()
         if self.is_too_big or self.failure is not None:
             return
-        if self._file is None and self.wire_bytes <= self._memory:
-            self._parts.append(bytes(data))
-            return
         try:
-            self._write(data)
+            self._keep(data)
         except OSError as error:
             self._fail(error)
+        except MemoryError:
+            self._fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
 
     def head(self, limit: int) -> bytes:
         """The first bytes, at most `limit` of them; none where they cannot be read (see `failure`)."""
@@ -118,6 +117,12 @@ class Spool:
     def _fail(self, error: OSError) -> None:
         self.failure = error
         self.close()
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        if self._file is None and self.wire_bytes <= self._memory:
+            self._parts.append(bytes(data))
+        else:
+            self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._file is None:

@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from bqfilter.errors import ConfigError
+from bqfilter.errors import ConfigError, StartFailure
 from bqfilter.net.address import AllowList, Endpoint, SocketAddress
 
 _TCP_INFO = struct.Struct("=B43xI")  # tcpi_state at 0, tcpi_last_data_sent (ms) at 44
@@ -42,12 +42,16 @@ class Accepted:
 
 
 class Listener:
-    """One listening socket with the addresses that may use it."""
+    """One listening socket with the addresses that may use it.
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, allow: AllowList) -> None:
+    `wanted` is the address that was asked for, which with port 0 is not the one that it has.
+    """
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, allow: AllowList, wanted: str = "") -> None:
         self.socket = sock
         self.endpoint = endpoint
         self.allow = allow
+        self.wanted = wanted
 
     def accept(self) -> Accepted | None:
         """The connection that has waited longest, or None if there is none.
@@ -98,7 +102,8 @@ def bind_inet(address: SocketAddress, backlog: int) -> socket.socket:
         sock.bind(address.sockaddr)
     except OSError as error:
         sock.close()
-        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from error
+        kind = StartFailure if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind(f"cannot listen on {address}: {error.strerror}") from error
     return adopt(sock, backlog)
 
 
@@ -151,5 +156,5 @@ def _remove_stale(path: str) -> None:
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise ConfigError(f"cannot listen on unix:{path}: another program listens there")
+            raise StartFailure(f"cannot listen on unix:{path}: another program listens there")
     Path(path).unlink()

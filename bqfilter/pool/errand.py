@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.pool.startup import Identity, die_with, drop_privileges
 
 _MAX_TOLD_BYTES = 65536
 
@@ -24,10 +24,11 @@ def run_errand(act: Callable[[], str], identity: Identity | None, timeout: float
     without a word, OSError where there is no process or descriptor to be had.
     """
     reader, writer = os.pipe()
+    parent_pid = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _perform(act, identity, writer)
+            _perform(act, identity, writer, parent_pid)
     except OSError:
         os.close(reader)
         raise
@@ -41,11 +42,12 @@ def run_errand(act: Callable[[], str], identity: Identity | None, timeout: float
         os.waitpid(pid, 0)
 
 
-def _perform(act: Callable[[], str], identity: Identity | None, writer: int) -> None:
+def _perform(act: Callable[[], str], identity: Identity | None, writer: int, parent_pid: int) -> None:
     """In the child."""
     told = ""
     try:
         drop_privileges(identity)
+        die_with(parent_pid)  # a master's child holds its sockets, which nobody would accept from
         told = act()
     except BaseException as error:
         told = f"{type(error).__name__}: {error}"

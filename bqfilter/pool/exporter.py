@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import setproctitle
@@ -24,7 +24,7 @@ from bqfilter.log import Log
 from bqfilter.net.address import Endpoint, resolve
 from bqfilter.net.listeners import bind_inet, bind_unix
 from bqfilter.pool.roster import Throttle
-from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.pool.startup import Identity, die_with, drop_privileges
 from bqfilter.scoreboard import ExporterWord, MasterWord, Scoreboard
 
 _BACKLOG = 64
@@ -34,7 +34,10 @@ _SETTLED_AFTER = 10.0  # seconds after which an exporter did not die of its star
 
 
 class Exporter:
-    """In the master: keeps an exporter running. `leave_master` lets the child go of the master's things."""
+    """In the master: keeps an exporter running. `leave_master` lets the child go of the master's things.
+
+    `left` is the `estate` of an exporter of the program before this one.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Exporter:
         scoreboard: Scoreboard,
         leave_master: Callable[[], None],
         log: Log,
+        left: Iterable[tuple[str, int]] = (),
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -54,7 +58,7 @@ class Exporter:
         self._pid = 0
         self._is_outdated = False  # the one that runs, by settings newer than its own
         self._endpoint = settings.metrics.listen
-        self._socket = self._listen(self._endpoint) if self._endpoint else None
+        self._socket = self._left_socket(left) or (self._listen(self._endpoint) if self._endpoint else None)
 
     def keep(self, now: float) -> None:
         """See to it that there is one."""
@@ -77,11 +81,22 @@ class Exporter:
         if self._socket is not None:
             self._socket.close()
 
-    def end(self) -> None:
-        """It keeps nothing that could be lost, so it is not asked."""
+    def estate(self) -> tuple[tuple[str, int], ...]:
+        """The address and the socket, for the program behind this one: scrapes wait in its queue."""
+        if self._socket is None:
+            return ()
+        return ((str(self._endpoint), self._socket.fileno()),)
+
+    def rest(self) -> None:
+        """End the one that runs. It keeps nothing that could be lost, so it is not asked."""
         if self._pid and self._is_alive():
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+        self._pid = 0
+
+    def end(self) -> None:
+        """The master stops."""
+        self.rest()
         if self._socket is not None and self._endpoint and self._endpoint.scheme == "unix":
             with contextlib.suppress(OSError):
                 Path(self._endpoint.path).unlink()
@@ -90,6 +105,18 @@ class Exporter:
     def _sampled_at(self) -> float:
         """When it last showed that it works."""
         return self._scoreboard.header.seconds(ExporterWord.SAMPLED)
+
+    def _left_socket(self, left: Iterable[tuple[str, int]]) -> socket.socket | None:
+        """What the program before this one listened on, if that is still the address."""
+        for address, fd in left:
+            sock = socket.socket(fileno=fd)
+            if address == str(self._endpoint):
+                return sock
+            name = sock.getsockname()
+            sock.close()
+            if isinstance(name, str):
+                Path(name).unlink(missing_ok=True)
+        return None
 
     def _listen(self, endpoint: Endpoint) -> socket.socket | None:
         try:
@@ -140,7 +167,7 @@ class Exporter:
             from bqfilter.pool import pages
 
             drop_privileges(self._identity)
-            pages.die_with(master_pid)
+            die_with(master_pid)
             pages.run(sock, self._scoreboard, self._settings, self._log)
         except BaseException as error:
             self._log.error("exporter failed", cause=f"{type(error).__name__}: {error}")

@@ -19,6 +19,7 @@ from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
 from bqfilter.net.address import resolve
 from bqfilter.net.deadline import Deadline
 from bqfilter.pool.errand import run_errand
+from bqfilter.pool.limits import shortages
 from bqfilter.pool.startup import (
     find_identity,
     hostname_of,
@@ -34,7 +35,6 @@ from bqfilter.upstream.probe import Probe, probe
 
 _PING_TIMEOUT = 5.0  # seconds for a scanner that is asked whether it is there
 _LOOK_TIMEOUT = 10.0  # seconds for a file system that may be a network's
-_SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 
 # What a stock Postfix smtpd announces to the remote client and then forwards the parameters of (ehlo_cmd).
 _BEFORE_FILTER_KEYWORDS = frozenset({b"SIZE", b"8BITMIME", b"DSN", b"SMTPUTF8"})
@@ -54,6 +54,7 @@ def inspect(settings: Settings) -> Iterator[Finding]:
     yield from _log(settings)
     yield from _listeners(settings)
     yield from _account(settings)
+    yield from _limits(settings)
     yield from _spool(settings)
     yield from _quarantine(settings)
     yield from _scanners(settings)
@@ -89,22 +90,14 @@ def _listeners(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "listen", str(error))
         return
     yield Finding(True, "listen", ", ".join(str(address) for address in addresses))
-    yield from _backlogs(settings)
 
 
-def _backlogs(settings: Settings) -> Iterator[Finding]:
-    try:
-        limit = int(_SOMAXCONN.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return
-    for listen in settings.listen:
-        if listen.backlog > limit:
-            yield Finding(
-                False,
-                "listen",
-                f"{listen.endpoint}: the kernel cuts backlog {listen.backlog} to {limit}: "
-                f"sysctl -w net.core.somaxconn={listen.backlog}",
-            )
+def _limits(settings: Settings) -> Iterator[Finding]:
+    """Of this shell, and of the machine."""
+    found = [str(shortage) for shortage in shortages(settings)]
+    yield from (Finding(False, "limits", text) for text in found)
+    if not found:
+        yield Finding(True, "limits", "open files, processes, backlog, spool and memory are enough")
 
 
 def _account(settings: Settings) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
     SIGHUP   reload: read the settings, fork workers with them, then let the old ones finish
     SIGTERM  drain: no new connections, finish what has begun, within runtime.drain_timeout (SIGINT likewise)
     SIGQUIT  stop at once
+    SIGUSR2  make way for the program that lies there now, in the same process and with the same sockets
 
 The listening sockets stay open over a reload, so no connection is refused. Should the master die, even by
 SIGKILL, the workers notice by the pipe that it held, finish and leave.
@@ -30,7 +31,11 @@ from bqfilter.ledger import Stage
 from bqfilter.log import Log, open_log
 from bqfilter.net.address import AllowList, SocketAddress
 from bqfilter.net.listeners import Listener
+from bqfilter.pool.audition import Audition
+from bqfilter.pool.detaching import START_TIMEOUT, StartReport
 from bqfilter.pool.exporter import Exporter
+from bqfilter.pool.limits import shortages
+from bqfilter.pool.pid_file import PidFile
 from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
@@ -43,6 +48,7 @@ from bqfilter.pool.startup import (
     refuse_loop,
     upstream_addresses,
 )
+from bqfilter.pool.succession import Elders, Estate, Invocation
 from bqfilter.pool.watch import Watch
 from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
 from bqfilter.quarantine.owner import make_directory
@@ -50,9 +56,7 @@ from bqfilter.saturation.queues import entrance_of
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
 from bqfilter.scanning.policy import keeps_messages
-from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word, create_file
-
-PID_FILE_NAME = "bqfilterd.pid"
+from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word
 
 _SPARE_SCANNER_PLACES = 6  # for scanners that a reload brings
 _TICK = 0.25  # seconds between two looks at children and clocks
@@ -61,31 +65,56 @@ _KILL_GRACE = 10.0  # seconds beyond the last limit before a worker is killed
 _INSIST_AFTER = 1.0  # seconds between two reminders while draining
 _QUIT_GRACE = 2.0  # seconds between SIGQUIT and SIGKILL
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD)
+_HOPELESS_DEATHS = 2  # of workers on their first job, before the pool was ever complete
+
+_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD,
+)  # fmt: skip
 
 
 class Master:
-    """The master process. `load` reads the settings anew for a reload; `source` names where from."""
+    """The master process. `load` reads the settings anew for a reload; `source` names where from.
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], source: str) -> None:
+    `invocation` starts a new version of the program, `estate` is what an old one has left; `pid_file` is
+    locked already, and `report` tells whoever waits for the end of the start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        source: str,
+        invocation: Invocation,
+        estate: Estate | None,
+        pid_file: PidFile | None,
+        report: StartReport,
+    ) -> None:
         self._settings = settings
         self._load = load
         self._source = source
+        self._invocation = invocation
+        self._pid_file = pid_file
+        self._report = report
+        self._audition = Audition(invocation)
+        self._elders = Elders(estate)
         self._log: Log = open_log(settings.log)
         self._identity = find_identity(settings.runtime.user)
         self._upstream: tuple[SocketAddress, ...] = upstream_addresses(settings)
         inherited = systemd.inherited_sockets()
-        self._inherited = {sock.fileno() for sock in inherited}
-        self._listeners: list[Listener] = open_listeners(settings, inherited)
+        self._inherited = {*(sock.fileno() for sock in inherited), *(estate.managers if estate else ())}
+        kept = estate.sockets() if estate else []
+        self._listeners: list[Listener] = open_listeners(settings, inherited, kept)
         refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
         self._hostname = hostname_of(settings)
         self._scanners = make_scanners(settings, self._hostname)
         rehearse(self._scanners, self._identity)
         self._scoreboard = self._open_scoreboard()
         self._assign_places()
+        self._note_shortages()
         self._make_quarantine()
         self._watch = Watch(self._scoreboard, settings, self._log)
-        self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log)
+        left = estate.metrics if estate else ()
+        self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log, left)
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
         self._lifeline = os.pipe()
         self._reports = os.pipe()
@@ -93,6 +122,9 @@ class Master:
         os.set_blocking(self._reports[1], False)
         self._pid = os.getpid()
         self._is_ready = False
+        self._started_at = time.monotonic()
+        self._last_death = ""
+        self._exit_status = 0
         self._drains_until: float | None = None
         self._insisted_at = 0.0
         self._jobs_at_death = 0
@@ -100,7 +132,7 @@ class Master:
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
         self._signals = SignalQueue(_SIGNALS)
-        self._write_pid_file()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # blocked over exec: nobody could hear them
         setproctitle.setproctitle(f"bqfilterd: master {self._source}")
         gc.collect()
         gc.freeze()
@@ -109,7 +141,7 @@ class Master:
         poll.register(self._reports[0], select.POLLIN)
         while True:
             self._supervise(time.monotonic())
-            if self._drains_until is not None and not self._roster.children:
+            if self._drains_until is not None and not self._roster.children and not self._elders.pids:
                 break
             poll.poll((_BUSY_TICK if self._is_anybody_starting() else _TICK) * 1000)
             self._read_reports()
@@ -117,7 +149,7 @@ class Master:
                 self._act_on(number)
         self._log.info("stopped")
         self._clean_up()
-        return 0
+        return self._exit_status
 
     def _supervise(self, now: float) -> None:
         """One look at everything: who is gone, who is up, who is late, who is missing, who should go."""
@@ -128,6 +160,9 @@ class Master:
         if self._drains_until is not None:
             self._insist(now)
             return
+        if self._report.is_due and not self._is_ready:
+            self._give_up_where_hopeless(now)
+        self._hear_audition(now)
         self._forgive()
         self._roster.grant_retirements()
         for _ in range(self._roster.missing_count(now)):
@@ -148,6 +183,8 @@ class Master:
                 self._drains_until = time.monotonic()
             case signal.SIGHUP:
                 self._reload()
+            case signal.SIGUSR2:
+                self._begin_audition()
             case _:  # SIGCHLD: reaped with every turn of the loop
                 pass
 
@@ -179,6 +216,7 @@ class Master:
             self._signals.close()
             os.close(self._lifeline[1])
             os.close(self._reports[0])
+            self._let_go()
             self._exporter.after_fork_in_worker()
             status = run_worker(
                 Assignment(
@@ -206,16 +244,28 @@ class Master:
     def _leave(self) -> None:
         """In a child that is no worker: nothing of mail is its business."""
         self._signals.close()
+        self._let_go()
         for fd in (*self._lifeline, *self._reports):
             os.close(fd)
         for listener in self._listeners:
             listener.socket.close()
 
+    def _let_go(self) -> None:
+        """In a child: what must end with the master, and not with the last of its children."""
+        self._elders.let_go()
+        self._audition.let_go()
+        self._report.let_go()
+        if self._pid_file is not None:
+            self._pid_file.let_go()
+
     def _reap(self, now: float) -> None:
-        while self._roster.children:
+        while self._roster.children or self._elders.pids:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
+                self._elders.forget()
+                if not self._roster.children:
+                    return
                 pid, status, usage = next(iter(self._roster.children)), 0, None
             if pid == 0:
                 return
@@ -223,15 +273,17 @@ class Master:
             if child is not None:
                 self._bury(child, os.waitstatus_to_exitcode(status), now)
                 self._watch.note_usage(usage)
+            elif self._elders.was_reaped(pid):
+                self._mourn(pid, os.waitstatus_to_exitcode(status))
+            else:
+                self._audition.was_reaped(pid, status)
 
     def _bury(self, child: Child, exit_code: int, now: float) -> None:
         slot = self._scoreboard.slots[child.slot]
         on_first_job = slot[Word.JOBS] == 0 and slot.state in (State.STARTING, State.BUSY)
         delay = self._roster.on_exit(child, now, abnormally=exit_code != 0, on_first_job=on_first_job)
         if exit_code != 0:
-            cause = (
-                f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit status {exit_code}"
-            )
+            self._last_death = cause = _cause_of(exit_code)
             self._log.warning(
                 "worker died", pid=child.pid, slot=child.slot, cause=cause, stage=slot.stage.name.lower(),
                 delay=delay or None,
@@ -246,6 +298,11 @@ class Master:
         slot.was_vacated()
         if exit_code != 0:
             self._jobs_at_death = self._job_count()
+
+    def _mourn(self, pid: int, exit_code: int) -> None:
+        """An elder is gone. What it was doing stands in a scoreboard that nobody has any more."""
+        if exit_code != 0:
+            self._log.warning("worker of the former program died", pid=pid, cause=_cause_of(exit_code))
 
     def _note_who_is_up(self) -> None:
         for child in self._roster.children.values():
@@ -310,6 +367,7 @@ class Master:
         self._settings, self._upstream, self._log = settings, upstream, log
         self._hostname, self._scanners = hostname_of(settings), scanners
         self._assign_places()
+        self._note_shortages()
         self._make_quarantine()
         self._take_allow_lists()
         self._exporter.take(settings)
@@ -318,12 +376,79 @@ class Master:
         self._watch.take(settings, self._roster.generation, log)
         self._is_ready = False
 
+    def _begin_audition(self) -> None:
+        """SIGUSR2: try out what lies there now; `_hear_audition` goes on."""
+        if self._drains_until is not None or self._audition.pid:
+            return
+        self._log.info("trying out the new program")
+        try:
+            self._audition.begin(time.monotonic(), [listener.wanted for listener in self._listeners])
+        except OSError as error:
+            self._keep_program(f"cannot be started: {error.strerror}")
+
+    def _hear_audition(self, now: float) -> None:
+        verdict = self._audition.verdict(now)
+        if verdict:
+            self._keep_program(verdict)
+        elif verdict == "":
+            self._make_way()
+
+    def _keep_program(self, cause: str) -> None:
+        self._log.error("new program is not fit, the present one goes on", cause=cause)
+        self._watch.count(MasterWord.FAILED_RELOADS)
+        systemd.notify("STATUS=new program is not fit, the present one goes on")
+
+    def _make_way(self) -> None:
+        """Become the new program. What cannot be told by a log any more is told by the new one: `ready`."""
+        self._log.info("making way for the new program", workers=len(self._roster.children))
+        systemd.notify_reloading()
+        self._exporter.rest()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self._estate().bequeath(self._invocation)
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            systemd.notify("READY=1")
+            self._keep_program(f"cannot be started: {error.strerror}")
+
+    def _estate(self) -> Estate:
+        return Estate(
+            pid=self._pid,
+            listeners=tuple((listener.wanted, listener.socket.fileno()) for listener in self._listeners),
+            managers=tuple(self._inherited),
+            metrics=self._exporter.estate(),
+            pid_file=self._pid_file.fd if self._pid_file else -1,
+            elders=(*self._roster.children, *self._elders.pids),
+            lifelines=(self._lifeline[1], *self._elders.lifelines),
+            reports=(self._reports[0], *self._elders.reports),
+        )
+
+    def _give_up_where_hopeless(self, now: float) -> None:
+        """Somebody waits for the pool to be ready. Where it will not be, they hear it, and nobody is left."""
+        words = ""
+        if self._roster.throttle.deaths >= _HOPELESS_DEATHS:
+            words = f"workers die at once, the last one by {self._last_death}: see the log"
+        elif now > self._started_at + START_TIMEOUT:
+            words = f"not ready after {START_TIMEOUT:g} s: see the log"
+        if words:
+            self._exit_status = 1
+            self._log.error("start failed", cause=words)
+            self._report.failed(1, words)
+            self._drain()
+
     def _assign_places(self) -> None:
         board = ScannerBoard(self._scoreboard.scanners, SLOT_COUNT)
         for name in board.assign(scanner.settings for scanner in self._scanners):
             self._log.warning(
                 "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
             )
+
+    def _note_shortages(self) -> None:
+        for shortage in shortages(self._settings):
+            self._log.warning(
+                "limit is lower than what may be needed",
+                limit=shortage.limit, found=shortage.found, needed=shortage.needed, remedy=shortage.remedy,
+            )  # fmt: skip
 
     def _take_allow_lists(self) -> None:
         allowed = {listen.endpoint: AllowList(listen.networks) for listen in self._settings.listen}
@@ -337,6 +462,8 @@ class Master:
         self._log.info("stopping", workers=len(self._roster.children))
         systemd.notify("STOPPING=1", "STATUS=finishing what has begun")
         self._drains_until = time.monotonic() + self._settings.runtime.drain_timeout
+        self._audition.end()
+        self._elders.relieve()
         self._stop_listening()
 
     def _stop_listening(self) -> None:
@@ -359,6 +486,7 @@ class Master:
         for child in self._roster.children.values():
             child.is_leaving = True
             _kill(child.pid, number)
+        self._elders.tell(number)
 
     def _is_anybody_starting(self) -> bool:
         """A worker that comes up says so in the scoreboard only, so the loop has to look for it."""
@@ -374,6 +502,8 @@ class Master:
 
     def _announce_ready(self) -> None:
         self._is_ready = True
+        self._elders.relieve()
+        self._report.ready()
         endpoints = ",".join(str(bound_address(listener)) for listener in self._listeners)
         self._log.info(
             "ready", workers=self._roster.size, listen=endpoints, generation=self._roster.generation
@@ -405,22 +535,21 @@ class Master:
         except OSError as error:
             self._log.warning("no quarantine directory", directory=directory, cause=str(error))
 
-    def _write_pid_file(self) -> None:
-        path = Path(self._settings.runtime.directory) / PID_FILE_NAME
-        try:
-            with open(create_file(path, 0o644), "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-        except OSError as error:
-            self._log.warning("no pid file", path=str(path), cause=error.strerror)
-
     def _clean_up(self) -> None:
         self._exporter.end()
         self._watch.end()
-        path = Path(self._settings.runtime.directory) / PID_FILE_NAME
+        if self._pid_file is None:
+            return
         try:
-            path.unlink(missing_ok=True)
+            self._pid_file.remove()
         except OSError as error:
-            self._log.warning("cannot remove the pid file", path=str(path), cause=error.strerror)
+            self._log.warning(
+                "cannot remove the pid file", path=str(self._pid_file.path), cause=error.strerror
+            )
+
+
+def _cause_of(exit_code: int) -> str:
+    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit status {exit_code}"
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -10,9 +10,7 @@ Imported by the exporter alone: all this is heavier than a worker.
 """
 
 import contextlib
-import ctypes
 import os
-import signal
 import socket
 import socketserver
 import threading
@@ -42,17 +40,9 @@ else:
 _REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
 SURVEY_INTERVAL = 60.0  # seconds between two looks at whether Postfix's files have changed
 _MAX_REQUESTS = 8  # at a time; further ones are turned away
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 Respond = Callable[[str, list[tuple[str, str]]], Any]
 Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
-
-
-def die_with(master_pid: int) -> None:
-    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != master_pid:
-        os._exit(0)
 
 
 def run(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> None:

@@ -3,10 +3,13 @@
 Each function raises ConfigError with a sentence for the operator; nothing has been forked by then.
 """
 
+import contextlib
+import ctypes
 import os
 import pwd
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from bqfilter.net.address import AllowList, Endpoint, SocketAddress, resolve
 from bqfilter.net.listeners import Listener, adopt, bind_inet, bind_unix
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised here, not bound)
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,13 @@ def drop_privileges(identity: Identity | None) -> None:
     os.setuid(identity.uid)
 
 
+def die_with(master_pid: int) -> None:
+    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master_pid:
+        os._exit(0)
+
+
 def make_runtime_directory(path: str, identity: Identity | None) -> None:
     """Create the directory if need be and hand it to `identity`. Raises OSError."""
     directory = Path(path)
@@ -67,16 +79,25 @@ def upstream_addresses(settings: Settings) -> tuple[SocketAddress, ...]:
     return tuple(found)
 
 
-def open_listeners(settings: Settings, inherited: Sequence[socket.socket]) -> list[Listener]:
-    """The listening sockets: inherited ones where their address is configured, the others bound here."""
+def open_listeners(
+    settings: Settings, inherited: Sequence[socket.socket], kept: Iterable[tuple[str, socket.socket]] = ()
+) -> list[Listener]:
+    """The listening sockets: inherited ones where their address is configured, the others bound here.
+
+    `kept` are those of a program before this one, by the address that was asked for; one that is not wanted
+    any more is closed.
+    """
     spare = {_name_of(sock): sock for sock in inherited}
+    held = list(kept)
     listeners = []
     for listen in settings.listen:
         allow = AllowList(listen.networks)
         for address in listen_addresses(listen):
-            sock = spare.pop(str(address), None)
+            sock = spare.pop(str(address), None) or _taken(held, str(address))
             sock = adopt(sock, listen.backlog) if sock else _bind(listen, address)
-            listeners.append(Listener(sock, listen.endpoint, allow))
+            listeners.append(Listener(sock, listen.endpoint, allow, str(address)))
+    for _, sock in held:
+        _give_up(sock)
     if spare:
         raise ConfigError(f"no [[listen]] table for the inherited socket {', '.join(spare)}")
     return listeners
@@ -112,6 +133,24 @@ def _bind(listen: ListenSettings, address: SocketAddress) -> socket.socket:
     if listen.endpoint.scheme == "unix":
         return bind_unix(listen.endpoint.path, listen.backlog, listen.mode, listen.group)
     return bind_inet(address, listen.backlog)
+
+
+def _taken(held: list[tuple[str, socket.socket]], wanted: str) -> socket.socket | None:
+    for place in held:
+        if place[0] == wanted:
+            held.remove(place)
+            return place[1]
+    return None
+
+
+def _give_up(sock: socket.socket) -> None:
+    """Nobody listens there any more, elders included: so connections are refused, and do not wait in vain."""
+    name = sock.getsockname()
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+    if isinstance(name, str) and name:
+        Path(name).unlink(missing_ok=True)
 
 
 def _resolved(key: str, endpoint: Endpoint) -> tuple[SocketAddress, ...]:

@@ -32,8 +32,10 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
 from bqfilter.outcome import Outcome, Result
+from bqfilter.pool.ration import Ration
 from bqfilter.pool.startup import Identity, drop_privileges
 from bqfilter.quarantine import Quarantine
+from bqfilter.scanning import interrupt
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.judge import Judge, is_needed
 from bqfilter.scanning.scanner import Scanner
@@ -79,8 +81,9 @@ _WORDS = {
 class Assignment:
     """What the master gives a worker on its way.
 
-    `lifeline` is the reading end of a pipe that the master holds open while it lives: an idle worker wakes
-    up when it closes, a busy one sees that `master_pid` is no longer its parent. Through `reports` a worker
+    `lifeline` is the reading end of a pipe that the master holds open while it lives, and closes when it has
+    workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
+    whether `master_pid` is still its parent. Through `reports` a worker
     sends the number of its slot when it has done its share. `scanner_memory` is the scoreboard's region for
     scanners, of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
     the worker writes to the descriptor `slow_log` where in the program it stands.
@@ -122,6 +125,10 @@ class Worker:
         self._peer = ""
         self._activity = ""
         self._weighed_at = 0.0
+        self._ration = Ration(settings.pool)
+        self._is_spent = False  # has used up a session's processor time
+        self._lifeline = select.poll()
+        self._lifeline.register(assignment.lifeline, 0)  # its closing is told without being asked for
         self._upstream = Upstream(
             settings,
             assignment.upstream,
@@ -161,6 +168,7 @@ class Worker:
         if self._judge is not None:
             self._judge.after_fork_in_worker()
         wake = self._take_over_signals()
+        self._ration.limit_memory()
         epoll = self._make_epoll(wake)
         self._go_idle()
         while not self._is_leaving and self._has_master():
@@ -174,10 +182,10 @@ class Worker:
 
     def _has_master(self) -> bool:
         """Asked between two sessions: under load no worker waits, and none would see the lifeline."""
-        if os.getppid() == self._given.master_pid:
-            return True
-        self._log.warning("master is gone, leaving", slot=self._slot.index)
-        return False
+        if os.getppid() != self._given.master_pid:
+            self._log.warning("master is gone, leaving", slot=self._slot.index)
+            return False
+        return not self._lifeline.poll(0)  # closed by a master of a newer program, in the same process
 
     def _take_over_signals(self) -> socket.socket:
         """Handlers that only set flags, and a socket that wakes the epoll wait when one of them ran."""
@@ -188,6 +196,8 @@ class Worker:
         signal.signal(signal.SIGTERM, self._on_drain)
         signal.signal(signal.SIGUSR1, self._on_retire)
         signal.signal(signal.SIGQUIT, self._on_quit)
+        if self._ration.limits_cpu:
+            signal.signal(signal.SIGXCPU, self._on_cpu_spent)
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
             signal.signal(ignored, signal.SIG_IGN)
         if self._given.slow_log is not None:
@@ -288,12 +298,16 @@ class Worker:
         log = self._log.for_session(session_id)
         session = Session(stream, self._around, ledger, log, waited, session_id, listener)
         self._session = session
+        self._ration.renew_cpu()
         if self._is_draining:  # told between accept and here
             session.drain()
         session.run()
         self._session = None
         self._message_count += session.message_count
-        if self._share and self._message_count >= self._share and not self._has_reported:
+        if self._is_spent:
+            log.warning("processor time used up", limit=self._given.settings.pool.worker_cpu)
+        has_done_share = 0 < self._share <= self._message_count
+        if (has_done_share or self._is_spent) and not self._has_reported:
             self._ask_for_successor()
 
     def _deny(self, stream: Stream) -> None:
@@ -342,6 +356,10 @@ class Worker:
 
     def _on_retire(self, _number: int, _frame: FrameType | None) -> None:
         self._is_leaving = True
+
+    def _on_cpu_spent(self, _number: int, frame: FrameType | None) -> None:
+        self._is_spent = True
+        interrupt.strike(frame)
 
     def _on_quit(self, _number: int, _frame: FrameType | None) -> None:
         # No clean-up. What is open ends without a message on both sides, unless its final dot is out already:

@@ -13,6 +13,8 @@ comes where nothing catches it.
 Nothing is ever raised outside the code: the handler looks at the stack and raises only where `_inside` is on
 it. So there is no flag that could be set a moment too late, and no exception that escapes behind the return.
 
+`strike` is for the handler of another signal that has to end such code; it does not insist.
+
 What it cannot interrupt is C code that never comes back to the interpreter, nor code that takes SIGALRM for
 itself. The master kills a worker that outlives every limit.
 """
@@ -37,6 +39,16 @@ class Overrun(BaseException):
     """Raised into code whose time is up; not an Exception, so that `except Exception` lets it pass."""
 
 
+class Spent(Overrun):
+    """Raised by `strike`."""
+
+
+def strike(frame: FrameType | None) -> None:
+    """In a signal handler, with the frame that was interrupted: end the code, if that is what runs."""
+    if _frames_inside(frame):
+        raise Spent
+
+
 def call(function: Callable[[], T], deadline: Deadline) -> T:
     """What `function` returns or raises, or ScannerInterrupted where it does not do so by the deadline."""
     left = deadline.remaining()
@@ -50,6 +62,8 @@ def call(function: Callable[[], T], deadline: Deadline) -> T:
     except BaseException as error:
         if alarm.has_rung:
             raise ScannerInterrupted("did not finish in time, interrupted") from error
+        if isinstance(error, Spent):
+            raise ScannerInterrupted("used up the processor time there is, interrupted") from error
         raise
     finally:
         # In this order: a signal that is still pending finds our handler, which is outside and does nothing.

@@ -137,6 +137,8 @@ class Runner:
             return self._failed(seat, failure, deadline, given, case.given)
         except KeyboardInterrupt:
             raise
+        except MemoryError:
+            return _failure(settings, "out of memory")
         except BaseException as mistake:  # of ours, of a library or a site: a report, and the pool lives on
             log.error("scanner failure", scanner=settings.name, cause=_words(mistake))
             return _failure(settings, type(mistake).__name__)

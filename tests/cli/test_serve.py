@@ -25,15 +25,15 @@ def directory() -> Iterator[Path]:
         yield path
 
 
-def refused(directory: Path, config: Mapping[str, Any] | str) -> str:
-    """What it says on standard error when it refuses to serve, which it does with status 78 (EX_CONFIG)."""
+def refused(directory: Path, config: Mapping[str, Any] | str, status: int = 78) -> str:
+    """What it says on standard error when it refuses to serve, mostly with status 78 (EX_CONFIG)."""
     path = directory / "bqfilterd.toml"
     path.write_text(config if isinstance(config, str) else toml(config), encoding="utf-8")
     done = subprocess.run(
         [*COMMAND, "serve", "--config", str(path)],
         capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False,
     )  # fmt: skip
-    assert done.returncode == 78, done.stderr
+    assert done.returncode == status, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("bqfilterd: ")
     assert "Traceback" not in done.stderr
@@ -87,7 +87,7 @@ def test_our_own_listener_as_after_filter_server_is_refused(own_name: str, direc
 def test_a_port_that_is_taken_is_named(directory: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         endpoint = f"inet:127.0.0.1:{other.getsockname()[1]}"
-        said = refused(directory, settings_for(ELSEWHERE, directory, listen=[{"endpoint": endpoint}]))
+        said = refused(directory, settings_for(ELSEWHERE, directory, listen=[{"endpoint": endpoint}]), 1)
     assert f"cannot listen on {endpoint}: Address already in use" in said
 
 
@@ -102,7 +102,7 @@ def test_a_second_daemon_on_the_same_socket_is_refused_and_the_first_serves_on(d
     listen = [{"endpoint": f"unix:{path}"}]
     with Sink() as sink, serving(directory, settings_for(sink.endpoint, directory, listen=listen)):
         with short_directory("bqfilter-serve-") as elsewhere:
-            said = refused(elsewhere, settings_for(sink.endpoint, elsewhere, listen=listen))
+            said = refused(elsewhere, settings_for(sink.endpoint, elsewhere, listen=listen), 1)
         assert "another program listens there" in said
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(30)
@@ -183,3 +183,21 @@ def test_a_socket_of_systemds_that_no_table_names_is_refused(directory: Path) ->
         finally:
             process.kill()
     assert f"no [[listen]] table for the inherited socket unix:{path}" in (directory / "log").read_text()
+
+
+def test_a_second_daemon_with_the_same_directory_is_told_of_the_first(directory: Path) -> None:
+    with Sink() as sink, serving(directory, settings_for(sink.endpoint, directory)) as daemon:
+        said = refused(directory, settings_for(sink.endpoint, directory), 1)
+        assert said.startswith(f"bqfilterd: is running already, pid {daemon.process.pid} (")
+
+
+def test_a_dry_run_tells_what_a_start_would_and_binds_nothing_for_good(directory: Path) -> None:
+    path = directory / "bqfilterd.toml"
+    path.write_text(toml(settings_for(ELSEWHERE, directory, listen=[{"endpoint": f"unix:{directory}/s"}])))
+    done = subprocess.run(
+        [*COMMAND, "serve", "--dry-run", "--config", str(path)],
+        capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (directory / "s").exists()
+    assert not (directory / "run").exists()

@@ -168,6 +168,23 @@ def test_a_file_that_lost_its_end_is_never_half_a_message(tmp_path: Path) -> Non
     spool.close()
 
 
+def test_memory_that_ends_is_a_failure_and_what_was_kept_is_let_go(tmp_path: Path) -> None:
+    class Costly(bytes):
+        def __bytes__(self) -> bytes:
+            raise MemoryError
+
+    spool = Spool(str(tmp_path), 1000, 0)
+    spool.append(b"first")
+    spool.append(Costly(b"second"))
+    spool.append(b"third")
+
+    assert spool.failure is not None
+    assert spool.failure.errno == errno.ENOMEM
+    assert not spool.has_no_room
+    assert spool.wire() == b""
+    assert spool.wire_bytes == len(b"firstsecondthird")
+
+
 def test_two_readers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     spool = spooled(tmp_path, memory=0)
     spool.append(b"x" * 200_000 + b"\r\n.\r\n")

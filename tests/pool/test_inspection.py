@@ -12,6 +12,7 @@ from bqfilter.config.loader import parse
 from bqfilter.config.schema import Settings
 from bqfilter.pool import inspection
 from bqfilter.pool.inspection import Finding, inspect
+from bqfilter.pool.limits import Host, shortages
 from tests.doubles.programs import short_directory
 from tests.doubles.scanning_daemon import hang, hear, say, scripted_daemon
 from tests.doubles.sink import Sink
@@ -65,6 +66,22 @@ def test_a_server_without_xforward_is_pointed_out_with_the_remedy(sink: Sink) ->
     assert "smtpd_authorized_xforward_hosts" in found[1]
 
 
+def test_a_syslog_daemon_that_is_not_there_is_wrong(sink: Sink) -> None:
+    with short_directory("bqlog-") as directory:
+        path = directory / "log"
+        settings = settings_for(sink.endpoint, f'[log]\ntarget = "syslog"\nsyslog = "unix:{path}"\n')
+        missing = wrong(inspect(settings))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+            daemon.bind(str(path))
+            found = list(inspect(settings))
+
+    assert missing == [
+        ("log", f"syslog at unix:{path}: [Errno 2] No such file or directory: lines would be lost")
+    ]
+    assert wrong(iter(found)) == []
+    assert found[0].text == f"syslog at unix:{path}, facility mail"
+
+
 def test_an_after_filter_server_that_is_not_there_is_wrong() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -103,9 +120,10 @@ def test_a_spool_directory_that_is_not_there_is_wrong(sink: Sink, directory: Pat
 def test_a_backlog_that_the_kernel_would_cut_is_wrong(
     sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    somaxconn = tmp_path / "somaxconn"
+    somaxconn = tmp_path / "proc" / "sys" / "net" / "core" / "somaxconn"
+    somaxconn.parent.mkdir(parents=True)
     somaxconn.write_text("100\n", encoding="ascii")
-    monkeypatch.setattr(inspection, "_SOMAXCONN", somaxconn)
+    monkeypatch.setattr(inspection, "shortages", lambda settings: shortages(settings, Host(tmp_path)))
 
     (found,) = wrong(inspect(settings_for(sink.endpoint)))
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.pool import rehearsal
 from bqfilter.pool.rehearsal import rehearse
 from bqfilter.scanning.report import CLEAN, Report
+from tests.doubles.adoption import adopting_orphans
+from tests.doubles.programs import eventually
 from tests.doubles.scanners import scanner
 
 
@@ -109,3 +112,23 @@ def test_a_fork_that_fails_is_a_configuration_that_cannot_be_tried(monkeypatch: 
     with pytest.raises(ConfigError, match="Resource temporarily unavailable"):
         rehearse([Filter(fail)], None)
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_no_filter_that_hangs_outlives_the_master(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+
+    def hang_and_tell() -> None:
+        told.write_text(str(os.getpid()))
+        hang()
+
+    master = os.fork()
+    if master == 0:
+        rehearse([Filter(hang_and_tell)], None)
+        os._exit(0)
+    with adopting_orphans():
+        eventually(lambda: told.exists() and told.read_text() != "", "a filter that hangs")
+        os.kill(master, signal.SIGKILL)
+        os.waitpid(master, 0)
+        _, status = os.waitpid(int(told.read_text()), 0)
+
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL

@@ -25,10 +25,13 @@ POSTFIX_LIKE = (
 )
 CLIENT = re.escape("mail.remote.example[192.0.2.7]")
 
-# The lines go where those of Postfix are, and into the file in which a test looks for those of bqfilterd.
-RSYSLOG = """\
+INPUT = """\
 module(load="imuxsock" SysSock.Use="off")
 input(type="imuxsock" Socket="{socket}")
+"""
+
+# The lines go where those of Postfix are, and into the file in which a test looks for those of bqfilterd.
+TOGETHER = """\
 template(name="usual" type="string" string="%timestamp% %hostname% %syslogtag%%msg%\\n")
 mail.* action(type="omfile" file="{maillog}" template="usual")
 mail.* action(type="omfile" file="{own}" template="usual")
@@ -45,12 +48,11 @@ def _needs(program: str) -> None:
 
 
 @contextlib.contextmanager
-def rsyslogd(directory: Path, maillog: Path, own: Path) -> Iterator[Path]:
-    """The socket of a private rsyslogd that writes what it gets into the two files."""
+def rsyslogd(directory: Path, rules: str, **files: Path) -> Iterator[Path]:
+    """The socket of a private rsyslogd that does what `rules` say."""
     _needs("rsyslogd")
     path = directory / "socket"
-    files = {"socket": path, "maillog": maillog, "own": own}
-    (directory / "conf").write_text(RSYSLOG.format(**files))
+    (directory / "conf").write_text(INPUT.format(socket=path) + rules.format(**files))
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             ["/usr/sbin/rsyslogd", "-n", "-f", str(directory / "conf"), "-i", str(directory / "pid")],
@@ -68,11 +70,8 @@ def rsyslogd(directory: Path, maillog: Path, own: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def logging(postfix: PostfixInstance, filters: Filters) -> Iterator["Logging"]:
-    own = filters.directory / "log"
-    with (
-        short_directory("bqlog-") as directory,
-        rsyslogd(directory, postfix.directory / "maillog", own) as path,
-    ):
+    files = {"maillog": postfix.directory / "maillog", "own": filters.directory / "log"}
+    with short_directory("bqlog-") as directory, rsyslogd(directory, TOGETHER, **files) as path:
         yield Logging(filters, path)
         filters.stop()
 
@@ -178,3 +177,20 @@ def pflogsumm(path: Path, text: str) -> str:
     return subprocess.run(
         ["/usr/sbin/pflogsumm", str(path)], capture_output=True, text=True, timeout=60, check=True
     ).stdout
+
+
+def test_the_rule_in_the_manual_gives_our_lines_a_file_of_their_own(
+    postfix: PostfixInstance, filters: Filters, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"^```\n# /etc/rsyslog\.d/.*?\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    own = filters.directory / "log"
+    rest = f'mail.* action(type="omfile" file="{tmp_path}/m")'
+    rules = rule.replace("/var/log/bqfilterd.log", str(own)) + rest
+    literal = rules.replace("{", "{{").replace("}", "}}")
+    with short_directory("bqlog-") as directory, rsyslogd(directory, literal) as path:
+        bqfilterd = filters.start(log={"target": "syslog", "syslog": f"unix:{path}"})
+        send(postfix, "before", fresh_address())
+        bqfilterd.wait_for_log("message result=accepted")
+        filters.stop()
+    assert not (tmp_path / "m").exists()

@@ -1,6 +1,7 @@
 """A claim: one process at a time, and every change is on disk in an order that a crash cannot confuse."""
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -150,3 +151,23 @@ def test_an_endless_first_line_is_not_read_to_its_end(store: Quarantine) -> None
         file.truncate(1 << 32)
     with store.open(kept.id) as opened, pytest.raises(QuarantineFailure, match="first line cannot be read"):
         _ = opened.stored
+
+
+def test_a_file_that_took_the_name_before_it_was_locked_is_the_one_that_is_claimed(
+    store: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked would be a file that nobody finds any more, and two could have one message."""
+    kept = keep(store)
+    another = tmp_path / "another"
+    another.write_bytes(Path(kept.path).read_bytes())
+    real, replaced = fcntl.flock, another.stat().st_ino
+
+    def lock(file: int, how: int) -> None:
+        if another.exists():
+            another.rename(kept.path)
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+
+    with store.claim(kept.id) as claim:
+        assert os.fstat(claim._file).st_ino == replaced

@@ -255,3 +255,25 @@ def test_no_exception_escapes_from_a_storm_of_alarms(
         except ScannerFailure:
             outcomes.add("failure")
     assert outcomes <= {"done", "failure"}
+
+
+@pytest.fixture
+def struck_by_sigusr1() -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, lambda _number, frame: interrupt.strike(frame))
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_signal_can_end_the_code_before_its_deadline(struck_by_sigusr1: None) -> None:
+    def act() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        endless()
+
+    with pytest.raises(ScannerFailure, match="used up the processor time"):
+        interrupt.call(act, later())
+
+
+def test_outside_of_the_code_it_raises_nothing(struck_by_sigusr1: None) -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert interrupt.call(lambda: 3, later()) == 3
+    os.kill(os.getpid(), signal.SIGUSR1)

@@ -103,7 +103,7 @@ def test_reports_come_in_order_with_name_and_seconds(clock: FakeClock) -> None:
         pytest.param(ValueError("a\r\nb"), "ValueError", id="a mistake"),
         pytest.param(NoText(), "NoText", id="a mistake without a text"),
         pytest.param(RecursionError(), "RecursionError", id="too deep"),
-        pytest.param(MemoryError(), "MemoryError", id="too much"),
+        pytest.param(MemoryError(), "out of memory", id="too much"),
         pytest.param(SystemExit(3), "SystemExit", id="a site's code that calls sys.exit"),
         pytest.param(GeneratorExit(), "GeneratorExit", id="a closed generator"),
         pytest.param(asyncio.CancelledError(), "CancelledError", id="asyncio"),
