@@ -144,12 +144,13 @@ def test_every_key_reaches_its_attribute() -> None:
         pytest.param(
             _LEAST + "[pool]\nworkesr = 3\n",
             'pool.workesr: found 3: unknown key (did you mean "workers"?);'
-            " allowed here: workers, max_messages",
+            " allowed here: workers, max_messages, worker_memory, worker_cpu",
             id="misspelt key",
         ),
         pytest.param(
             _LEAST + "[pool]\n'a b' = 3\n",
-            'pool."a b": found 3: unknown key; allowed here: workers, max_messages',
+            'pool."a b": found 3: unknown key;'
+            " allowed here: workers, max_messages, worker_memory, worker_cpu",
             id="outlandish key",
         ),
         pytest.param(
