@@ -180,6 +180,8 @@ _HOST_NAME = (
 DIRECTORY = Text("path", _PATH, "an absolute path")
 USER = Text("user", _ACCOUNT, "the name of a user")
 GROUP = Text("group", f"(?:{_ACCOUNT})?", 'the name of a group, or "" for none')
+# RFC 3164 has 32 characters for it, and an end where anything else comes; Postfix's own names have a slash.
+LOG_IDENT = Text("log name", "[A-Za-z0-9][A-Za-z0-9_./-]{0,31}", "up to 32 letters, digits or . _ - /")
 HOST_NAME = Text("host name", f"(?:{_HOST_NAME})?", 'a host name, or "" for the machine\'s own')
 
 

@@ -34,6 +34,7 @@ from bqfilter.config.kinds import (
     DIRECTORY,
     GROUP,
     HOST_NAME,
+    LOG_IDENT,
     USER,
     Choice,
     Count,
@@ -47,6 +48,7 @@ from bqfilter.config.kinds import (
     Single,
     Size,
 )
+from bqfilter.config.line_template import USUAL_LINE, LineTemplate, LineTemplateKind
 from bqfilter.config.table import DAY, GIB, HOUR, KIB, SHORTEST, Problem, Setting, Table, about
 from bqfilter.config.units import format_duration
 from bqfilter.net.address import LOOPBACK_NETWORKS, Endpoint, Network, is_loopback
@@ -387,14 +389,21 @@ class RuntimeSettings(Table):
     )
 
 
+# What tells of no mail and of no fault, and can be frequent where somebody looks whether a port is open.
+QUIET_EVENTS = (
+    *("client left before it was greeted", "lost connection after CONNECT", "denied peer did not listen"),
+    *("upstream connection replaced", "reject"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LogSettings(Table):
     target: str = field(
         default="stderr",
         metadata=about(
             Choice(("stderr", "syslog")),
-            "Where the log goes: to standard error, which systemd keeps in the journal, or to syslog with "
-            "the facility mail, beside Postfix's own lines.",
+            "Where the log goes: to standard error, which systemd keeps in the journal, or to syslog, beside "
+            "Postfix's own lines.",
         ),
     )
     format: str = field(
@@ -403,6 +412,47 @@ class LogSettings(Table):
             Choice(("text", "json")),
             "How a line looks: key=value for people and for tools that read Postfix's log, or one JSON "
             "object.",
+        ),
+    )
+    message: LineTemplate = field(
+        default=USUAL_LINE,
+        metadata=about(
+            LineTemplateKind(),
+            "The line of a message as text. {NAME} is a value, or - where there is none; {NAME=} is "
+            "NAME=value, or nothing; {fields} is all fields that have a value. {session} is the session's "
+            'id, {warning} is "warning: " where there is a cause and nothing otherwise. A brace is written '
+            "twice. JSON has all fields whatever stands here.",
+        ),
+    )
+    quiet: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            ListOf(Choice(QUIET_EVENTS)),
+            "Events that are not to be logged. There are only a few to choose from: those that are frequent "
+            "on some sites and tell of no fault.",
+        ),
+    )
+    syslog: Endpoint = field(
+        default=Endpoint("unix", path="/dev/log"),
+        metadata=about(
+            EndpointKind(),
+            "Where syslog listens, if that is the `target`: a unix datagram socket of this machine, or a "
+            "host and port reached over UDP. A name is looked up at the start and after a change here.",
+        ),
+    )
+    facility: str = field(
+        default="mail",
+        metadata=about(
+            Choice(("mail", "daemon", "user", *(f"local{number}" for number in range(8)))),
+            "The syslog facility. With mail the lines are where those of Postfix are.",
+        ),
+    )
+    ident: str = field(
+        default="bqfilterd",
+        metadata=about(
+            LOG_IDENT,
+            "What the lines call this program, to syslog and on standard error; the journal gets it from "
+            "SyslogIdentifier= in the unit. Give each of several instances its own.",
         ),
     )
 

@@ -130,7 +130,7 @@ def stand(load: Callable[[], Settings]) -> None:
     identity = find_identity(settings.runtime.user)
     addresses = [address for listen in settings.listen for address in listen_addresses(listen)]
     refuse_loop(addresses, upstream_addresses(settings))
-    open_log(settings.log.target, settings.log.format)
+    open_log(settings.log)
     rehearse(make_scanners(settings, hostname_of(settings)), identity)
     _bind_for_trial(addresses, json.loads(os.environ.get(_KEPT, "[]")))
 

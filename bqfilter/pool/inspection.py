@@ -7,6 +7,7 @@ do would prove nothing.
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from bqfilter.budget import Budget
 from bqfilter.config import Settings
 from bqfilter.errors import ConfigError, ConversationLost, ScannerFailure
+from bqfilter.net.address import resolve
 from bqfilter.net.deadline import Deadline
 from bqfilter.pool.errand import run_errand
 from bqfilter.pool.limits import shortages
@@ -49,6 +51,7 @@ class Finding:
 
 def inspect(settings: Settings) -> Iterator[Finding]:
     """Everything there is to say, in the order in which a message meets it."""
+    yield from _log(settings)
     yield from _listeners(settings)
     yield from _account(settings)
     yield from _limits(settings)
@@ -63,6 +66,20 @@ def inspect(settings: Settings) -> Iterator[Finding]:
         return
     for address in addresses:
         yield from _upstream(probe(address, settings.timeouts, hostname_of(settings), time.monotonic))
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    """Whether syslog is there, where lines go to it; of a host reached over UDP only its address is found."""
+    if settings.log.target != "syslog":
+        return
+    try:
+        address = resolve(settings.log.syslog)[0]
+        with socket.socket(address.family, socket.SOCK_DGRAM) as trial:
+            trial.connect(address.sockaddr)
+    except (OSError, ValueError) as error:
+        yield Finding(False, "log", f"syslog at {settings.log.syslog}: {error}: lines would be lost")
+        return
+    yield Finding(True, "log", f"syslog at {address}, facility {settings.log.facility}")
 
 
 def _listeners(settings: Settings) -> Iterator[Finding]:

@@ -84,6 +84,6 @@ def _take_pid_file(settings: Settings, estate: Estate | None, *, is_needed: bool
     except OSError as error:
         if is_needed:
             raise StartFailure(f"cannot write the pid file: {path}: {error.strerror}") from error
-        log = open_log(settings.log.target, settings.log.format)
+        log = open_log(settings.log)
         log.warning("no pid file", path=str(path), cause=error.strerror)
         return None

@@ -98,7 +98,7 @@ class Master:
         self._report = report
         self._audition = Audition(invocation)
         self._elders = Elders(estate)
-        self._log: Log = open_log(settings.log.target, settings.log.format)
+        self._log: Log = open_log(settings.log)
         self._identity = find_identity(settings.runtime.user)
         self._upstream: tuple[SocketAddress, ...] = upstream_addresses(settings)
         inherited = systemd.inherited_sockets()
@@ -357,7 +357,7 @@ class Master:
             settings = reloaded(self._settings, wanted)
             upstream = upstream_addresses(settings)
             refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
-            log = open_log(settings.log.target, settings.log.format)
+            log = self._log if settings.log == self._settings.log else open_log(settings.log)
             scanners = make_scanners(settings, hostname_of(settings))
             rehearse(scanners, self._identity)
         except ConfigError as error:

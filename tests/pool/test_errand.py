@@ -70,7 +70,7 @@ def test_it_is_done_by_the_account_that_is_meant_and_we_stay_who_we_are() -> Non
 
 
 def test_no_child_is_left_behind() -> None:
-    run_errand(lambda: "done", None, 30.0)
+    pid = int(run_errand(lambda: str(os.getpid()), None, 30.0))
 
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

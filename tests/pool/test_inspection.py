@@ -66,6 +66,22 @@ def test_a_server_without_xforward_is_pointed_out_with_the_remedy(sink: Sink) ->
     assert "smtpd_authorized_xforward_hosts" in found[1]
 
 
+def test_a_syslog_daemon_that_is_not_there_is_wrong(sink: Sink) -> None:
+    with short_directory("bqlog-") as directory:
+        path = directory / "log"
+        settings = settings_for(sink.endpoint, f'[log]\ntarget = "syslog"\nsyslog = "unix:{path}"\n')
+        missing = wrong(inspect(settings))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+            daemon.bind(str(path))
+            found = list(inspect(settings))
+
+    assert missing == [
+        ("log", f"syslog at unix:{path}: [Errno 2] No such file or directory: lines would be lost")
+    ]
+    assert wrong(iter(found)) == []
+    assert found[0].text == f"syslog at unix:{path}, facility mail"
+
+
 def test_an_after_filter_server_that_is_not_there_is_wrong() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -135,7 +135,7 @@ class Filters:
     """Starts bqfilterd on the port where the before-filter services look for it."""
 
     def __init__(self, directory: Path, postfix: PostfixInstance) -> None:
-        self._directory = directory
+        self.directory = directory
         self._postfix = postfix
         self._started: list[Bqfilterd] = []
 
@@ -147,8 +147,8 @@ class Filters:
         usual: dict[str, dict[str, Any]] = {
             "pool": {"workers": 4},
             "upstream": {"endpoint": self._endpoint(after)},
-            "runtime": {"user": "nobody", "directory": str(self._directory / "run"), "drain_timeout": "10s"},
-            "quarantine": {"directory": str(self._directory / "quarantine")},
+            "runtime": {"user": "nobody", "directory": str(self.directory / "run"), "drain_timeout": "10s"},
+            "quarantine": {"directory": str(self.directory / "quarantine")},
         }
         arrays = {name: table for name, table in tables.items() if isinstance(table, list)}
         single = {name: table for name, table in tables.items() if name not in arrays}
@@ -156,7 +156,7 @@ class Filters:
         return {"listen": [{"endpoint": self._endpoint("filter"), "backlog": 256}], **merged, **arrays}
 
     def start(self, after: str = "after", **tables: Any) -> Bqfilterd:
-        program = start_bqfilterd(self._directory, self.settings(after, **tables))
+        program = start_bqfilterd(self.directory, self.settings(after, **tables))
         self._started.append(program)
         return program
 

@@ -1,4 +1,4 @@
-"""docs/operations.md has every line that the daemon can log, and none that it cannot."""
+"""docs/logs.md has every line that the daemon can log, and none that it cannot."""
 
 import ast
 import re
@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from bqfilter.config.line_template import MESSAGE_FIELDS, USUAL_LINE
+from bqfilter.config.loader import parse
+from bqfilter.config.schema import QUIET_EVENTS, LogSettings
 from bqfilter.ledger import Stage
 from bqfilter.outcome import Result
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PAGE = (_ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-_DOCUMENTED = set(re.findall(r"^\| `([^`]+)` \| ", _PAGE.split("### Lines of a session")[1], re.MULTILINE))
+_PAGE = (_ROOT / "docs" / "logs.md").read_text(encoding="utf-8")
+_DOCUMENTED = set(re.findall(r"^\| `([^`]+)` \| ", _PAGE.split("## Lines of a session")[1], re.MULTILINE))
 
 # Put together while running, or written by the log itself: what the source has of them is not a plain string.
 _COMPOSED = {"lost connection after", "timeout after", "log was stuck, lines dropped"}
@@ -46,9 +49,26 @@ def test_no_other_line_is_explained() -> None:
 
 def test_lines_that_are_composed_are_still_in_the_source() -> None:
     session = (_ROOT / "bqfilter" / "session.py").read_text(encoding="utf-8")
-    log = (_ROOT / "bqfilter" / "log.py").read_text(encoding="utf-8")
+    sinks = (_ROOT / "bqfilter" / "log" / "sinks.py").read_text(encoding="utf-8")
     assert '"timeout" if isinstance(loss, PeerTimeout) else "lost connection"' in session
-    assert "warning: log was stuck, lines dropped count=" in log
+    assert '"log was stuck, lines dropped"' in sinks
+
+
+@pytest.mark.parametrize("event", QUIET_EVENTS)
+def test_what_can_be_left_out_is_logged_and_explained(event: str) -> None:
+    """What follows "lost connection after" is put together while running."""
+    explained = "lost connection after" if event == "lost connection after CONNECT" else event
+    assert explained in _DOCUMENTED
+
+
+def test_the_configurations_on_the_page_can_be_loaded() -> None:
+    least = "[[listen]]\nendpoint = 'inet:127.0.0.1:10025'\n[upstream]\nendpoint = 'inet:127.0.0.1:10026'\n"
+    blocks = re.findall(r"^```toml\n(.*?)^```", _PAGE, re.MULTILINE | re.DOTALL)
+    assert [parse(least + block, "logs.md").log != LogSettings() for block in blocks] == [True, True]
+
+
+def test_the_usual_line_on_the_page_is_the_default() -> None:
+    assert f'The usual line is `"{USUAL_LINE}"`' in _PAGE
 
 
 @pytest.mark.parametrize("result", list(Result))
@@ -71,5 +91,6 @@ def test_the_keys_of_a_messages_line_are_explained() -> None:
         and any(isinstance(argument, ast.Constant) and argument.value == "message" for argument in node.args)
     ]
     keys = {keyword.arg for keyword in call.keywords if keyword.arg} | {"from", "to"}
-    section = _PAGE.split("### The line of a message")[1].split("Stages:")[0]
+    section = _PAGE.split("## The line of a message")[1].split("Stages:")[0]
+    assert keys == set(MESSAGE_FIELDS)
     assert keys == set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+)\|", section, re.MULTILINE))))
