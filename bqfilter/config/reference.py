@@ -59,9 +59,13 @@ def _annotate(row: TableRow, table: Table, *, sample: bool = False) -> str:
 
 
 def _explain(key: KeyRow) -> str:
+    return _comment(key.setting.doc) + _comment(facts(key))
+
+
+def facts(key: KeyRow) -> str:
+    """What a key allows, its default, and how a change is applied, in one line."""
     default = "none" if key.required else _default(key)
-    facts = f"Allowed: {_allowed(key)}. Default: {default}. A change takes a {_change(key)}."
-    return _comment(key.setting.doc) + _comment(facts)
+    return f"Allowed: {_allowed(key)}. Default: {default}. A change takes a {_change(key)}."
 
 
 def _comment(text: str) -> str:

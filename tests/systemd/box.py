@@ -44,6 +44,12 @@ from bqfilter.cli import main
 main(prog_name="bqfilterd")
 """
 
+# Python, too: it may be in somebody's home, which units do not see.
+_BINDINGS = (
+    f"{sysconfig.get_paths()['purelib']}:/opt/bqfilter/dependencies",
+    f"{sys.base_prefix}:/opt/bqfilter/python",
+)
+
 T = TypeVar("T")
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -149,18 +155,22 @@ class Box:
 
 
 @contextlib.contextmanager
-def booted() -> Iterator[Box]:
-    """From mount to unmount."""
+def booted(install: Callable[[Path], None] | None = None, below: Path = Path("/")) -> Iterator[Box]:
+    """From mount to unmount. `below` is the root directory that it is a view of.
+
+    `install` puts there what is to be tried, and is told where; without it that is bqfilterd and its units.
+    """
     name = f"bqbox{os.getpid()}"
-    with short_directory("bqsd-") as directory, _overlay(directory, name) as root:
+    with short_directory("bqsd-") as directory, _overlay(directory, name, below) as root:
         _prepare(root)
-        _install(root)
-        with _cgroups(name), _running(directory, root, name) as leader:
+        (install or _install)(root)
+        shown = () if install else _BINDINGS
+        with _cgroups(name), _running(directory, root, name, shown) as leader:
             yield Box(root, leader)
 
 
 @contextlib.contextmanager
-def _overlay(directory: Path, name: str) -> Iterator[Path]:
+def _overlay(directory: Path, name: str, below: Path) -> Iterator[Path]:
     layers = directory / "layers"
     layers.mkdir()
     _call("mount", "-t", "tmpfs", "-o", "size=2G,mode=755", name, str(layers))
@@ -168,7 +178,7 @@ def _overlay(directory: Path, name: str) -> Iterator[Path]:
         for part in ("up", "work", "root"):
             (layers / part).mkdir()
         root = layers / "root"
-        options = f"lowerdir=/,upperdir={layers}/up,workdir={layers}/work"
+        options = f"lowerdir={below},upperdir={layers}/up,workdir={layers}/work"
         _call("mount", "-t", "overlay", "-o", options, name, str(root))
         try:
             yield root
@@ -239,15 +249,13 @@ def _hierarchies() -> list[Path]:
 
 
 @contextlib.contextmanager
-def _running(directory: Path, root: Path, name: str) -> Iterator[int]:
+def _running(directory: Path, root: Path, name: str, shown: tuple[str, ...]) -> Iterator[int]:
     """systemd-nspawn, up to a system that has started."""
     enter = "".join(f"echo $$ > {hierarchy}/{name}/cgroup.procs && " for hierarchy in _hierarchies())
-    packages = sysconfig.get_paths()["purelib"]
-    # Python, too: it may be in somebody's home, which units do not see.
+    bindings = "".join(f" --bind-ro={binding}" for binding in shown)
     nspawn = (
         f"exec systemd-nspawn -q -D {root} -M {name} --boot --register=no --keep-unit --private-network "
-        f"--console=read-only --bind-ro={packages}:/opt/bqfilter/dependencies "
-        f"--bind-ro={sys.base_prefix}:/opt/bqfilter/python"
+        f"--console=read-only{bindings}"
     )
     with (directory / "console").open("wb") as console:
         process = subprocess.Popen(
