@@ -1,5 +1,6 @@
 """What is shipped, built once a run from a copy of the repository, so that nothing is left in it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,11 @@ def distributions(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def packages(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The Debian package, and one of a later revision."""
+    if missing := [
+        tool for tool in ("dpkg-deb", "dpkg-shlibdeps", "/usr/bin/python3") if not shutil.which(tool)
+    ]:
+        reason = f"{missing[0]} is not installed"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     directory = tmp_path_factory.mktemp("packages")
     script = str(sources / "scripts" / "build-deb")
     first = run([script, "--output", str(directory), "--revision", "1"]).strip()
