@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,13 @@ def _run(shell: str, script: str) -> list[str]:
         if "CI" in os.environ:
             pytest.fail(f"{shell} is not installed")
         pytest.skip(f"{shell} is not installed")
-    environment = {"PATH": f"{_BIN}:{os.environ['PATH']}", "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
-    run = subprocess.run(
-        [shell, *_UNTOUCHED[shell], "-c", script],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    # A home of its own: fish makes directories in it.
+    with tempfile.TemporaryDirectory(prefix="bqf-home-") as home:
+        environment = {"PATH": f"{_BIN}:{os.environ['PATH']}", "HOME": home, "LC_ALL": "C.UTF-8"}
+        run = subprocess.run(
+            [shell, *_UNTOUCHED[shell], "-c", script],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
     return [line.split("\t")[0] for line in run.stdout.splitlines()]
 
 

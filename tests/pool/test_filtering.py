@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -372,24 +371,7 @@ def real_one(kind: str, running: AbstractContextManager[ScanningDaemon]) -> Iter
 @contextlib.contextmanager
 def real_rspamd() -> Iterator[Real]:
     with running_rspamd() as daemon:
-
-        def tell_all(number: signal.Signals) -> None:
-            for pid in (daemon.process.pid, daemon.worker()):
-                os.kill(pid, number)
-
-        def kill() -> None:
-            worker = daemon.worker()
-            daemon.process.kill()
-            os.kill(worker, signal.SIGKILL)
-            daemon.process.wait()
-
-        yield Real(
-            "rspamd",
-            str(daemon.inet),
-            lambda: tell_all(signal.SIGSTOP),
-            lambda: tell_all(signal.SIGCONT),
-            kill,
-        )
+        yield Real("rspamd", str(daemon.inet), daemon.pause, daemon.resume, daemon.kill)
 
 
 REAL: dict[str, Callable[[], AbstractContextManager[Real]]] = {
