@@ -12,9 +12,9 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bqfilter.config import Settings
 from bqfilter.log import open_log
@@ -30,6 +30,9 @@ from bqfilter.pool.startup import (
 )
 from bqfilter.pool.succession import Invocation
 from bqfilter.scanning.making import make_scanners
+
+if TYPE_CHECKING:
+    import subprocess
 
 OPTION = "--dry-run"
 
@@ -55,6 +58,8 @@ class Audition:
 
     def begin(self, now: float, kept: Iterable[str]) -> None:
         """Start the trial. Raises OSError."""
+        import subprocess  # here: the workers are copies of the master, and have no use for it
+
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_BUSINESS}
         self._words = b""
         self._until = now + _TIME_LIMIT
@@ -106,11 +111,11 @@ class Audition:
         if self._process is not None and self._process.stderr is not None:
             self._process.stderr.close()
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         while process.stderr is not None and (piece := _piece(process.stderr.fileno())):
             self._words = (self._words + piece)[-_WORDS_BYTES:]
 
-    def _settle(self, process: subprocess.Popen[bytes]) -> None:
+    def _settle(self, process: "subprocess.Popen[bytes]") -> None:
         if process.stderr is not None:
             process.stderr.close()
         self._process = None
