@@ -87,7 +87,7 @@ def test_mail_passes_by_the_entries_of_the_manual(entries: str) -> None:
             assert message.endswith(b"\n\nHello.\n")
             maillog.wait_for(r"orig_client=\S+\[127\.")
             assert not maillog.trouble()
-            assert program.results() == ["accepted"]
+            assert program.wait_for_results(1) == ["accepted"]
         finally:
             assert program.stop() == 0
 
