@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bqfilter.net.address import Endpoint, resolve
-from tests.daemons.process import answers
+from tests.daemons.process import Daemon, answers
 from tests.doubles.components import program
 from tests.doubles.programs import eventually, short_directory
 
@@ -131,17 +130,10 @@ end }
 
 
 @dataclass(slots=True)
-class RspamdDaemon:
+class RspamdDaemon(Daemon):
     """A running Rspamd: one normal worker behind `inet` and `unix`, a `controller` that wants PASSWORD."""
 
-    directory: Path
-    process: subprocess.Popen[bytes]
-    inet: Endpoint
-    unix: Endpoint
     controller: Endpoint
-
-    def log(self) -> str:
-        return (self.directory / "log").read_text(encoding="utf-8", errors="replace")
 
     def is_ready(self) -> bool:
         """Both workers answer; a process that has ended fails at once, with what it wrote."""
@@ -165,26 +157,6 @@ class RspamdDaemon:
             eventually(self.is_ready, "rspamd answers", 60.0)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.log()}") from None
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(30)
-        self.kill()
-
-    def pause(self) -> None:
-        """It hangs: connections are still made, by the kernel."""
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        """With its workers, which outlive it otherwise."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @contextlib.contextmanager
@@ -221,9 +193,9 @@ def _start(directory: Path, dns: int, seconds: int) -> RspamdDaemon:
     return RspamdDaemon(
         directory,
         _spawn(directory),
-        Endpoint("inet", _HOST, normal),
-        Endpoint("unix", path=f"{directory}/run/normal.sock"),
-        Endpoint("inet", _HOST, controller),
+        unix=Endpoint("unix", path=f"{directory}/run/normal.sock"),
+        inet=Endpoint("inet", _HOST, normal),
+        controller=Endpoint("inet", _HOST, controller),
     )
 
 
@@ -241,7 +213,7 @@ def _spawn(directory: Path) -> subprocess.Popen[bytes]:
         command += ["-u", "_rspamd", "-g", "_rspamd"]
         for name in ("run", "db"):
             shutil.chown(directory / name, "_rspamd", "_rspamd")
-    with (directory / "log").open("wb") as log:
+    with (directory / "output").open("wb") as log:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
