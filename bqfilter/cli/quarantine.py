@@ -80,10 +80,12 @@ class _Filters:
         return bool(self.selection or self.states) or (self.since, self.before) != (None, None)
 
     def entries(self, store: Quarantine) -> Iterator[Entry]:
-        """All that fit. Whatever cannot be read fits where nothing is asked that it would have to tell."""
-        for entry in store.entries(self.states, self.since, self.before):
-            if self.selection.fits(entry.stored.record) if entry.stored else not self.selection:
-                yield entry
+        """All that fit."""
+        return filter(self.fits, store.entries(self.states, self.since, self.before))
+
+    def fits(self, entry: Entry) -> bool:
+        """Whatever cannot be read fits where nothing is asked that it would have to tell."""
+        return self.selection.fits(entry.stored.record) if entry.stored else not self.selection
 
 
 _FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -144,13 +146,22 @@ def list_(path: Path, as_json: bool, **filters: Any) -> None:
 
     Exit status 0: listed, even if there are none; 1: there are files that cannot be read.
     """
+    from bqfilter.quarantine.listing import Listing, processors
+
+    chosen = _filters(**filters)
     store = _store(_settings(path))
     flaws = 0
     with _failures():
-        for entry in _filters(**filters).entries(store):
-            flaws += entry.stored is None
-            click.echo(json.dumps(as_value(entry)) if as_json else as_line(entry))
+        names = list(store.names(chosen.since, chosen.before))
+        listing = Listing(store, names, chosen.states, chosen.fits, _as_json if as_json else as_line)
+        for part in listing.parts(processors()):
+            click.echo(part.text, nl=False)
+            flaws += part.flaws
     raise click.exceptions.Exit(1 if flaws else 0)
+
+
+def _as_json(entry: Entry) -> str:
+    return json.dumps(as_value(entry))
 
 
 @quarantine.command()

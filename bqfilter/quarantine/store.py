@@ -167,10 +167,14 @@ class Quarantine:
     def entries(
         self, states: Collection[State] = (), since: float | None = None, before: float | None = None
     ) -> Iterator[Entry]:
-        """The same with what their first lines say; one read for each file. Without `states` all but NEW."""
+        """The same with what their first lines say. Without `states` all but NEW."""
+        return self.entries_of(self.names(since, before), states)
+
+    def entries_of(self, names: Iterable[Name], states: Collection[State] = ()) -> Iterator[Entry]:
+        """What the first lines of these files say, as far as they are in these states; one read a file."""
         day, opened = "", -1
         try:
-            for name in self.names(since, before):
+            for name in names:
                 if not _is_wanted(name.state, states):
                     continue
                 if name.day != day:
