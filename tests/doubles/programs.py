@@ -114,7 +114,7 @@ class Bqfilterd:
 
     def workers(self) -> set[int]:
         """The pids of the workers: children of the master that say so in their title."""
-        return {pid for pid in _children(self.process.pid) if b"worker" in _title(pid)}
+        return {pid for pid in children_of(self.process.pid) if "worker" in title_of(pid)}
 
     def configure(self, settings: Settings) -> None:
         """Write new settings, all of them at once; they count from the next reload on."""
@@ -137,7 +137,7 @@ class Bqfilterd:
 
     def kill(self) -> None:
         """End the whole family at once, the master first, because it would replace the others."""
-        family = [self.process.pid, *_children(self.process.pid)]
+        family = [self.process.pid, *children_of(self.process.pid)]
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -175,15 +175,17 @@ def _wait_until_ready(program: Bqfilterd) -> None:
         raise AssertionError(f"ended with {program.process.returncode} instead of serving:\n{program.log()}")
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """None of a process that has ended."""
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 
 
-def _title(pid: int) -> bytes:
+def title_of(pid: int) -> str:
+    """What ps shows; empty for a process that has ended, as one may between being listed and being read."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0 ").decode()
     except OSError:
-        return b""
+        return ""

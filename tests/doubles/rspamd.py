@@ -23,7 +23,7 @@ from pathlib import Path
 from bqfilter.net.address import Endpoint, resolve
 from tests.daemons.process import Daemon, answers
 from tests.doubles.components import program
-from tests.doubles.programs import eventually, short_directory
+from tests.doubles.programs import children_of, eventually, short_directory, title_of
 
 PASSWORD = "bqtest-pw"
 _HOST = "127.0.0.1"
@@ -143,9 +143,7 @@ class RspamdDaemon(Daemon):
 
     def worker(self) -> int:
         """The pid of the normal worker."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        titles = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-        return next(pid for pid, title in titles.items() if b"normal" in title)
+        return next(pid for pid in children_of(self.process.pid) if "normal" in title_of(pid))
 
     def signing_key(self) -> bytes:
         """The TXT record of its DKIM key."""

@@ -159,10 +159,6 @@ def status_of(pid: int) -> dict[str, list[str]]:
     return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
 
 
-def title_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0 ").decode()
-
-
 def is_asleep(pid: int) -> bool:
     return status_of(pid)["State"][0] == "S"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bqfilter.scoreboard import State, Word
-from tests.doubles.programs import eventually
+from tests.doubles.programs import eventually, title_of
 from tests.doubles.sink import Sink
 from tests.pool.daemon import (
     Daemon,
@@ -21,7 +21,6 @@ from tests.pool.daemon import (
     serving,
     settings_for,
     status_of,
-    title_of,
 )
 from tests.postfix.smtp_client import PLAIN, SENDER, Closed, SmtpClient
 

@@ -17,7 +17,7 @@ import pytest
 
 from bqfilter.scoreboard import State
 from tests.doubles.components import needs
-from tests.doubles.programs import eventually
+from tests.doubles.programs import children_of, eventually, title_of
 from tests.doubles.sink import Sink
 from tests.pool.daemon import (
     Daemon,
@@ -27,7 +27,6 @@ from tests.pool.daemon import (
     serving,
     settings_for,
     status_of,
-    title_of,
 )
 from tests.pool.scraper import Samples, UnixConnection, exporter_port, fetch, get, scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient, submit
@@ -50,9 +49,9 @@ def daemon(sink: Sink, directory: Path) -> Iterator[Daemon]:
 
 def exporter_of(daemon: Daemon) -> int:
     def find() -> int | None:
-        master = daemon.process.pid
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        return next((int(pid) for pid in children if title_of(int(pid)) == "bqfilterd: exporter"), None)
+        return next(
+            (pid for pid in children_of(daemon.process.pid) if title_of(pid) == "bqfilterd: exporter"), None
+        )
 
     return eventually(find, "an exporter")
 
@@ -477,9 +476,7 @@ class TestWithout:
     def test_no_address_means_no_process(self, sink: Sink, directory: Path) -> None:
         with serving(directory, settings_for(sink.endpoint, directory, metrics={"listen": ""})) as daemon:
             daemon.wait_until_idle(2)
-            master = daemon.process.pid
-            children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-            assert {int(pid) for pid in children} == daemon.workers()
+            assert set(children_of(daemon.process.pid)) == daemon.workers()
             assert "metrics" not in daemon.log()
 
     def test_a_missing_package_is_a_warning_and_health_is_told_all_the_same(

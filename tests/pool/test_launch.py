@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.programs import COMMAND, REPOSITORY, eventually, toml
+from tests.doubles.programs import COMMAND, REPOSITORY, children_of, eventually, title_of, toml
 from tests.doubles.sink import Sink
-from tests.pool.daemon import MAIN, is_gone, needs_root, settings_for, status_of, title_of
+from tests.pool.daemon import MAIN, is_gone, needs_root, settings_for, status_of
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 # The interpreter may lie where only root can read it; so everything is loaded before root's rights go.
@@ -54,8 +54,7 @@ class Site:
         return int(self.pid_file.read_text())
 
     def workers(self) -> list[int]:
-        pid = self.pid()
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children_of(self.pid())
 
     def deliver(self) -> bytes:
         with SmtpClient(self.address) as client:

@@ -16,7 +16,7 @@ import pytest
 
 from bqfilter.ledger import Stage
 from bqfilter.scoreboard import State, Word
-from tests.doubles.programs import eventually
+from tests.doubles.programs import eventually, title_of
 from tests.doubles.sink import Sink
 from tests.pool.daemon import (
     Address,
@@ -28,7 +28,6 @@ from tests.pool.daemon import (
     serving,
     settings_for,
     status_of,
-    title_of,
 )
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 

@@ -29,7 +29,7 @@ LINK = base64.b64decode("TAAAAAEUAgAAAAAAwAAAAAAAAEY=")
         (b"Rar!\x1a\x07\x00", "application/vnd.rar"),
         (b"Rar!\x1a\x07\x01\x00", "application/x-rar"),
         (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-        (gzip.compress(b""), "application/gzip"),
+        (gzip.compress(b"", mtime=0), "application/gzip"),
         (bz2.compress(b""), "application/x-bzip2"),
         (b"\xfd7zXZ\x00", "application/x-xz"),
         (bytes(257) + b"ustar", "application/x-tar"),
