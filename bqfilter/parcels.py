@@ -55,7 +55,7 @@ def for_recipients(
     merged: dict[object, list[Judged]] = {}
     edits = {id(one): given.edits(one) for one in delivered}
     for one in delivered:
-        merged.setdefault((edits[id(one)], id(one.verdict.body)), []).append(one)
+        merged.setdefault((edits[id(one)], one.verdict.body), []).append(one)
     if len(merged) == 1 and _is_as_opened(delivered, given.envelope):
         (first, *_) = delivered
         return [Parcel(tuple(delivered), b"", (), _changed(given, edits[id(first)], first))]

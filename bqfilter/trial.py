@@ -15,19 +15,21 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from bqfilter.budget import Budget
 from bqfilter.config.schema import Settings
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
-from bqfilter.mail.fields import Edit, Header, carried_out
+from bqfilter.mail.fields import carried_out
 from bqfilter.mail.message import Message
 from bqfilter.mail.outgoing import Edited
 from bqfilter.net.address import Endpoint
 from bqfilter.scanning.judge import Judge
+from bqfilter.scanning.line_edits import EditedBody
 from bqfilter.scanning.plan import Judged, plan
-from bqfilter.scanning.report import Finding
+from bqfilter.scanning.report import Body, Finding
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp import replies
 from bqfilter.smtp.body import without_strays
@@ -37,6 +39,10 @@ from bqfilter.smtp.replies import Reply
 _PIECE_BYTES = 65536
 _DKIM_LIMIT = 64 << 20  # bytes of a message; dkimpy holds it whole, several times
 _SIGNATURE_LIMIT = 20  # of a message; each may ask the DNS, twice
+_MAX_CHANGES = 100  # lines of a body that are shown
+_MAX_CHANGE_CHARS = 1000
+_LINE_END = re.compile(r"\r?\n")
+_LAST_LINE_END = re.compile(r"\r?\n\Z")
 _ENVELOPE_LINE = re.compile(rb"\AFrom [^\r\n]*\r?\n")  # of an mbox, RFC 4155: no part of the message
 
 FindKey = Callable[..., bytes | None]
@@ -55,11 +61,15 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What would be done for the recipients of one policy; `changes` are lines of the header, "-" and "+"."""
+    """What would be done for the recipients of one policy.
+
+    `changes` are lines of the header, "-" and "+", and `body_changes` those of the body where rules edit it.
+    """
 
     judged: Judged
     changes: tuple[str, ...]
     has_new_body: bool
+    body_changes: tuple[str, ...]
     signatures: tuple[Signature, ...]
 
 
@@ -135,23 +145,34 @@ def _opinion(
     one: Judged, judge: Judge, message: Message, envelope: Envelope, find_key: FindKey | None
 ) -> Opinion:
     if not one.verdict.action.delivers:
-        return Opinion(one, (), has_new_body=False, signatures=())
+        return Opinion(one, (), has_new_body=False, body_changes=(), signatures=())
     edits, body = judge.edits(one, message, envelope), one.verdict.body
     changed = Edited(message, edits, body, is_small=False)
     signatures = tuple(_signatures(message, changed.cleaned, find_key))
-    return Opinion(one, tuple(_changes(message.header, edits)), body is not None, signatures)
+    changes = tuple(_changes(carried_out(message.header, edits)))
+    return Opinion(one, changes, body is not None, tuple(_body_changes(body)), signatures)
 
 
-def _changes(header: Header, edits: Iterable[Edit]) -> Iterator[str]:
+def _changes(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
     """The lines that go, and those that come."""
-    for old, new in carried_out(header, edits):
+    for old, new in pairs:
         if old != new:
             yield from (f"-{line}" for line in _lines(old))
             yield from (f"+{line}" for line in _lines(new))
 
 
-def _lines(field: bytes) -> list[str]:
-    return field.decode("utf-8", "backslashreplace").removesuffix("\r\n").split("\r\n") if field else []
+def _body_changes(body: Body | None) -> Iterator[str]:
+    """The same of the body, where it is edited and not another one: the first of them."""
+    if isinstance(body, EditedBody):
+        changes = _changes(body.changed_text())
+        yield from (line[:_MAX_CHANGE_CHARS] for line in islice(changes, _MAX_CHANGES))
+        if next(changes, None) is not None:
+            yield "..."
+
+
+def _lines(text: bytes) -> list[str]:
+    """Of a field, or of a body."""
+    return _LINE_END.split(_LAST_LINE_END.sub("", text.decode("utf-8", "backslashreplace"))) if text else []
 
 
 def _signatures(

@@ -157,7 +157,10 @@ def _opinion_lines(opinion: "Opinion") -> Iterator[str]:
     if verdict.copies:
         yield f"    goes to {', '.join(_shown(_text(one)) for one in verdict.copies)} as well"
     yield from (f"    {_shown(line)}" for line in opinion.changes)
-    if opinion.has_new_body:
+    if opinion.body_changes:
+        yield "    the body is edited:"
+        yield from (f"    {_shown(line)}" for line in opinion.body_changes)
+    elif opinion.has_new_body:
         yield "    the body is replaced"
     yield from (f"    {_signature_line(one)}" for one in opinion.signatures)
 
@@ -203,6 +206,7 @@ def _opinion_object(opinion: "Opinion") -> dict[str, Any]:
         "copied_to": [_text(one) for one in verdict.copies],
         "header_changes": list(opinion.changes),
         "has_new_body": opinion.has_new_body,
+        "body_changes": list(opinion.body_changes),
         "dkim": [
             {"domain": one.domain, "selector": one.selector, "before": one.before, "after": one.after}
             for one in opinion.signatures

@@ -1,4 +1,4 @@
-"""From the bytes of a charset to UTF-8, whole or in pieces, for text that is to be looked at.
+"""From the bytes of a charset to UTF-8, whole or in pieces, for text that is to be looked at; and back.
 
 Nothing is refused. What cannot be read becomes U+FFFD; text whose charset is not known is read as UTF-8. The
 work is linear in the size of the text.
@@ -56,6 +56,12 @@ def to_utf8(raw: bytes, charset: str) -> bytes:
     if codec in _WITHOUT_MARK:
         return ToUtf8(charset).last(raw)
     return raw.decode(codec, "replace").encode("utf-8", "replace")  # the same, and several times faster
+
+
+def from_utf8(text: bytes, charset: str) -> bytes:
+    """Text in a charset. What that does not have becomes "?": where it is not known, all beyond ASCII."""
+    codec = _CODECS.get(_plain(charset[:64]), "ascii")
+    return text.decode("utf-8", "replace").encode(codec, "replace")
 
 
 def bare_to_utf8(raw: bytes) -> bytes:

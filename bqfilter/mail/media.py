@@ -45,6 +45,16 @@ _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _UNREADABLE = "\ufffd"  # what `to_utf8` writes for it
 _WANTED = (b"boundary", b"charset")
 _NAMES = (b"filename", b"name")
+_SEALED = frozenset(
+    {
+        "multipart/signed",
+        "multipart/encrypted",
+        "application/pkcs7-mime",
+        "application/x-pkcs7-mime",
+        "application/pkcs7-signature",
+        "application/x-pkcs7-signature",
+    }
+)
 _ALIASES = {
     "base64": "base64",
     "quoted-printable": "quoted-printable",
@@ -88,6 +98,11 @@ class Media:
     def is_message(self) -> bool:
         """Some reading has it be a message with a header of its own."""
         return any(one in ("message/rfc822", "message/global", "message/news") for one in self.types)
+
+    @property
+    def is_sealed(self) -> bool:
+        """What is in it is signed or encrypted (RFC 1847, RFC 8551): a change would be noticed."""
+        return any(one in _SEALED for one in self.types)
 
 
 def media_of(header: Header, default: str = TEXT) -> Media:

@@ -24,7 +24,8 @@ Where readers of mail disagree, the reading that shows more is taken:
 * A message or multipart that claims to be base64 is read as if it were not. Where it is, no part is found in
   it and all of it is data of its own, which whoever wants to know can decode.
 
-Data is not decoded here: see `transfer`.
+Data is not decoded here: see `transfer`. Where it stands is told, so that it can be edited in its place; only
+of a header that a limit has cut is that not known.
 """
 
 import quopri
@@ -46,6 +47,9 @@ _FIELD_OR_LINE = re.compile(rb"([!-9;-~]++[ \t]*+:[^\r]*+\r\n(?:[ \t][^\r]*+\r\n
 _FIELD_START = re.compile(rb"[!-9;-~]{1,200}[ \t]{0,80}:")
 _MESSAGE = "message/rfc822"
 _BLANKS = b" \t\r\n"
+
+NOWHERE = -1
+"""The place of what does not stand in the body just so."""
 
 
 class Limit(StrEnum):
@@ -70,11 +74,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PartBegin:
-    """A part with this header begins, `depth` parts around it; its media is what the header says of it."""
+    """A part with this header begins, `depth` parts around it; its media is what the header says of it.
+
+    The header was made of the lines in `block`, which stand at `at` in the body: NOWHERE for that of the
+    message, and for one that a limit has cut. With `is_extra` they are read otherwise as well: what they hold
+    comes once more, as another header or as data.
+    """
 
     depth: int
     header: Header
     media: Media
+    block: bytes = b""
+    at: int = NOWHERE
+    is_extra: bool = False
+
+    def field_places(self) -> Iterator[int]:
+        """Where in the body each field of the header begins; nothing where that is not known."""
+        if self.at == NOWHERE:
+            return
+        for match in _FIELD_OR_LINE.finditer(self.block):
+            if match[1] is not None:
+                yield self.at + match.start()
 
     @property
     def content_type(self) -> str:
@@ -109,9 +129,10 @@ class PartBegin:
 
 @dataclass(frozen=True, slots=True)
 class PartData:
-    """More data of the part that is open, as it stands in the message."""
+    """More data of the part that is open, as it stands in the message, at `at` in the body."""
 
     data: bytes
+    at: int = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +189,7 @@ class _Walk:
         self._starts: tuple[bytes, ...] = ()  # how lines begin that may be delimiters
         self._held = b""  # a line end that may belong to a delimiter
         self._header_is_next = False
+        self._block_at = NOWHERE  # where the header block stands that was read last
         self._part_count = 0
         self._header_bytes = 0
         self._is_flat = False
@@ -176,12 +198,12 @@ class _Walk:
     def events(self) -> Iterator[Event]:
         if self._message.header_is_too_large:
             yield from self._excess(Limit.HEADER)
-        yield from self._begin(self._message.header, TEXT, self._message.header.raw)
+        yield from self._begin(self._message.header, TEXT, self._message.header.raw, NOWHERE)
         while True:
             if self._header_is_next:
                 yield from self._read_header()
             elif data := self._source.until(self._starts):
-                yield from self._data(data)
+                yield from self._data(data, self._source.position - len(data))
             elif self._source.has_ended:
                 break
             else:
@@ -191,10 +213,10 @@ class _Walk:
 
     # beginning and ending parts
 
-    def _begin(self, header: Header, default: str, block: bytes) -> Iterator[Event]:
+    def _begin(self, header: Header, default: str, block: bytes, at: int) -> Iterator[Event]:
         depth = len(self._open)
         media = self._media(header, default, block)
-        yield from self._announce(PartBegin(depth, header, media))
+        yield from self._announce(PartBegin(depth, header, media, block, at))
         self._header_bytes += len(header.raw) if depth else 0  # the message's own has its own limit
         is_printable = self._is_printable or "quoted-printable" in media.encodings
         part = _Open(depth, is_printable=is_printable, is_base64="base64" in media.encodings)
@@ -268,18 +290,19 @@ class _Walk:
         yield from self._has_room(len(block))
         if self._is_flat:
             self._find_starts()
-            yield from self._data(block)
+            yield from self._data(block, self._block_at)
             return
         strict_end = header_end(block)
         fields = block if strict_end == len(block) else _fields_of(block)
         if strict_end < len(block):
             yield from self._other_reading(block, strict_end, default)
-        yield from self._begin(Header(fields), default, block)
+        yield from self._begin(Header(fields), default, block, self._block_at)
 
     def _header_block(self) -> Generator[Event, None, bytes]:
         """The lines up to the empty one, a delimiter, or the limit."""
         block = bytearray()
         limit = self._limits.header_bytes
+        self._block_at = self._source.position
         while True:
             line = self._source.line(_LINE_BYTES)
             at_start = not block or block.endswith(b"\n")
@@ -291,6 +314,7 @@ class _Walk:
             block += line
             if len(block) > limit:
                 yield from self._excess(Limit.HEADER)
+                self._block_at = NOWHERE
                 break
         if block and not block.endswith(b"\r\n"):
             block += b"\r\n"
@@ -300,14 +324,16 @@ class _Walk:
         """The body begins at the first line that is no field: a part up to the empty line."""
         depth = len(self._open)
         header = Header(block[:at])
-        yield from self._announce(PartBegin(depth, header, self._media(header, default, header.raw)))
-        yield PartData(block[at:])
+        media = self._media(header, default, header.raw)
+        yield from self._announce(PartBegin(depth, header, media, header.raw, self._block_at, is_extra=True))
+        yield PartData(block[at:], NOWHERE if self._block_at == NOWHERE else self._block_at + at)
         yield PartEnd(depth)
 
     # data
 
-    def _data(self, data: bytes) -> Iterator[Event]:
+    def _data(self, data: bytes, at: int) -> Iterator[Event]:
         """Data, but for a line end at its end, which is held until it is known what follows."""
+        at = NOWHERE if at == NOWHERE else at - len(self._held)
         if not self._starts:
             data, self._held = self._held + data, b""
         elif data.endswith(b"\r\n"):
@@ -315,12 +341,12 @@ class _Walk:
         else:
             data, self._held = self._held + data, b""
         if data:
-            yield PartData(data)
+            yield PartData(data, at)
 
     def _release(self) -> Iterator[Event]:
         data, self._held = self._held, b""
         if data:
-            yield PartData(data)
+            yield PartData(data, self._source.position - len(data))
 
     # delimiters
 
@@ -331,7 +357,7 @@ class _Walk:
             part, kind = self._match(line)
         if part is None or kind not in _REAL:
             self._source.skip(len(line))
-            yield from self._data(line)
+            yield from self._data(line, self._source.position - len(line))
             if kind is _Delimiter.LOOKALIKE:
                 yield from self._lookalike()
             return
@@ -386,7 +412,11 @@ class _Walk:
             return
         depth = len(self._open)
         self._header_bytes += len(fields)
-        yield from self._announce(PartBegin(depth, Header(fields), self._media(Header(fields), TEXT, fields)))
+        media = self._media(Header(fields), TEXT, fields)
+        at = self._source.position if end >= 0 else NOWHERE
+        yield from self._announce(
+            PartBegin(depth, Header(fields), media, block[: end + 2], at, is_extra=True)
+        )
         yield PartEnd(depth)
 
 
@@ -411,14 +441,20 @@ def _fields_of(block: bytes) -> bytes:
 class _Source:
     """The content, cut where a reader of lines wants it cut; how it came in pieces leaves no trace."""
 
-    __slots__ = ("_at", "_bytes", "_has_ended", "_pieces", "at_line_start")
+    __slots__ = ("_at", "_bytes", "_bytes_at", "_has_ended", "_pieces", "at_line_start")
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._bytes = b""
+        self._bytes_at = 0  # where they stand in the content
         self._at = 0
         self._has_ended = False
         self.at_line_start = True
+
+    @property
+    def position(self) -> int:
+        """How much has been taken."""
+        return self._bytes_at + self._at
 
     @property
     def has_ended(self) -> bool:
@@ -492,5 +528,6 @@ class _Source:
                 parts.append(piece)
                 size += len(piece)
             self._has_ended = size < wanted
+            self._bytes_at += self._at
             self._bytes, self._at = b"".join(parts), 0
         return self._at < len(self._bytes)

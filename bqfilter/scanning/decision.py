@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from bqfilter.config.actions import ACCEPT, Action, Response
 from bqfilter.config.content import ScannerSettings
+from bqfilter.scanning.line_edits import EditedBody
 from bqfilter.scanning.policy import Policy
 from bqfilter.scanning.report import Body, Finding, Report
 from bqfilter.smtp import replies
@@ -59,9 +60,18 @@ class Verdict:
 
     @property
     def body(self) -> Body | None:
-        """The last body that a scanner wants in the place of the present one."""
-        bodies = [report.changes.body for report in self.reports if report.changes.body is not None]
-        return bodies[-1] if bodies else None
+        """The last that a scanner wants in the place of the present one; else that with all edits of rules.
+
+        Those are of the body as it came, and mean nothing for another one.
+        """
+        found: Body | None = None
+        for report in self.reports:
+            body = report.changes.body
+            if not isinstance(body, EditedBody):
+                found = body or found
+            elif found is None or isinstance(found, EditedBody):
+                found = found.with_those_of(body) if found else body
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def _make(one: ScannerSettings, settings: Settings, hostname: bytes) -> Scanner:
         case RulesSettings():
             from bqfilter.scanning.rules import Rules
 
-            return Rules(one)
+            return Rules(one, _workspace(settings), changes_signed=settings.headers.change_signed)
         case SpamdSettings():
             from bqfilter.scanning.spamd import Spamd
 

@@ -106,6 +106,11 @@ class Marker:
             yield Insert(TOP, make_field(self.settings.report, ";\r\n\t".join(parts)))
 
 
+def is_signed(header: Header) -> bool:
+    """Somebody says to have signed the body, DKIM or ARC."""
+    return any(header.all(name) for name in _SIGNATURES)
+
+
 def signed_names(header: Header) -> Counter[bytes]:
     """How often each name that is spared, in lower case, is covered by the signature that does so most often.
 

@@ -7,6 +7,7 @@ later. Nothing is carried out here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -85,8 +86,9 @@ class Template:
         """What it says whatever is found; None where that depends."""
         return None if self.highest else self.render(())
 
-    def render(self, groups: Groups) -> bytes:
-        return b"".join(groups[piece] if isinstance(piece, int) else piece for piece in self.pieces)
+    def render(self, groups: Groups, written: Callable[[bytes], bytes] = bytes) -> bytes:
+        """With what was found, and its own text `written` in some way."""
+        return b"".join(groups[piece] if isinstance(piece, int) else written(piece) for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,13 @@ class Action:
         template = Template.parse(text)
         _check(verb, template)
         return cls(_milder(verb, status), template, status)
+
+
+def check_field(action: Action) -> None:
+    """Raises ValueError where an edit of a header is known to write no field, whatever is filled in."""
+    literal = action.text.literal
+    if action.verb in (Verb.PREPEND, Verb.REPLACE) and literal is not None and not FIELD.fullmatch(literal):
+        raise ValueError(f'{action.verb} takes a header field, "Name: value"')
 
 
 def is_address(text: bytes) -> bool:
@@ -160,8 +169,6 @@ def _check(verb: Verb, text: Template) -> None:
         return
     if verb in (Verb.REDIRECT, Verb.BCC) and not is_address(literal):
         raise ValueError(f"{verb} takes {ADDRESS.allowed}")
-    if verb in (Verb.PREPEND, Verb.REPLACE) and not FIELD.fullmatch(literal):
-        raise ValueError(f'{verb} takes a header field, "Name: value"')
 
 
 def _reference(macro: re.Match[bytes]) -> bytes | int:

@@ -15,18 +15,17 @@ from dataclasses import dataclass
 
 from bqfilter.config.actions import DEFER, QUARANTINE, REJECT, Action, Response
 from bqfilter.config.content_kinds import ReplyTemplate
-from bqfilter.mail.fields import Edit, Insert, Remove, Replace, make_field
+from bqfilter.mail.fields import Edit, Insert, Remove, Replace
 from bqfilter.scanning.report import Changes, Finding, Report
-from bqfilter.scanning.rule_action import FIELD, Verb, is_address
+from bqfilter.scanning.rule_action import Verb, is_address
+from bqfilter.scanning.rule_edits import NOT_A_FIELD, BodyEditor, field_of
+from bqfilter.scanning.rule_subjects import Spot
 from bqfilter.scanning.rule_table import Applied
 from bqfilter.smtp.replies import Reply
 
 _MAX_REMARKS = 10  # a rule can apply to thousands of lines of a message, whose log line is one
 _MAX_TEXT_CHARS = 200
 _MAX_EXCERPT_BYTES = 60
-_MAX_FIELD_BYTES = (
-    10_000  # of a field that is made: a group can hold megabytes, and to encode them takes long
-)
 _MAX_REPLY_BYTES = 400  # as much as a template of a reply may have
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 _DISCARD = Response(Action.DISCARD)
@@ -46,17 +45,22 @@ _RESPONSES = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a rule has applied: to which text, and before or at which field of the header an edit goes."""
+    """Where a rule has applied: to which text, and where an edit goes.
+
+    That is before or at a field of the header, by its number or, where there is a `spot`, in the body.
+    """
 
     text: bytes
     field: int = 0
+    spot: Spot | None = None
 
 
 class Judgement:
     """One message; `template` and the names of scanner and session are what replies are made of."""
 
-    def __init__(self, template: ReplyTemplate, scanner: str, session_id: str) -> None:
+    def __init__(self, template: ReplyTemplate, scanner: str, session_id: str, body: BodyEditor) -> None:
         self._template = template
+        self._body = body
         self._names = {"scanner": scanner, "id": session_id}
         self._hits: dict[Verb, str] = {}
         self._reply: Reply | None = None
@@ -72,7 +76,7 @@ class Judgement:
         action, text = applied.action, applied.text
         if action.verb in _CODES:
             self._reply = self._refusal(action.verb, action.status, text)
-        problem = self._edit(action.verb, text, place) or self._send(action.verb, text)
+        problem = self._edit(applied, place) or self._send(action.verb, text)
         self.is_final = action.verb.is_terminal
         remark = _remark(applied, text, place) + problem
         if action.verb in _RESPONSES and not problem:
@@ -90,6 +94,7 @@ class Judgement:
         """What all of it comes to."""
         changes = Changes(
             tuple(self._edits),
+            self._body.body(),
             recipients=None if self._recipient is None else (self._recipient,),
             copies=tuple(self._copies),
         )
@@ -112,17 +117,22 @@ class Judgement:
         words = _ascii(b"%b %b" % (status or usual_status, text))
         return Reply(self._template.code if has_template else code, (words,))
 
-    def _edit(self, verb: Verb, text: bytes, place: Place) -> str:
+    def _edit(self, applied: Applied, place: Place) -> str:
         """Empty, or why it could not be done."""
+        verb = applied.action.verb
+        if not verb.is_edit:
+            return ""
+        if place.spot is not None:
+            return self._body.edit(applied, place.spot)
         if verb in (Verb.STRIP, Verb.IGNORE):
             self._edits.append(Remove(place.field))
-        if verb not in (Verb.PREPEND, Verb.REPLACE):
             return ""
-        field = FIELD.fullmatch(text)
+        field = field_of(applied.text)
         if field is None:
-            return " (not done: no header field)"
-        made = make_field(field[1], field[2][:_MAX_FIELD_BYTES])
-        self._edits.append(Insert(place.field, made) if verb is Verb.PREPEND else Replace(place.field, made))
+            return NOT_A_FIELD
+        self._edits.append(
+            Insert(place.field, field) if verb is Verb.PREPEND else Replace(place.field, field)
+        )
         return ""
 
     def _send(self, verb: Verb, text: bytes) -> str:

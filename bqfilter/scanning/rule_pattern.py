@@ -111,6 +111,10 @@ class Pattern:
             return () if groups is None else None
         return groups
 
+    def finds_raw(self, subject: Subject) -> bool:
+        """It is found in the text as it stands, which comes first."""
+        return subject.raw is not None and self._found(Subject(subject.raw)) is not None
+
 
 class AnyOf:
     """All of some patterns in one, to tell in one search that none of them is to be found."""

@@ -8,17 +8,23 @@ With `decodes` they are there decoded as well: a field with its encoded words de
 of a part in UTF-8 and, where it was encoded for transfer, in lines of its own, because those are others than
 the encoded ones. Nothing here fails on anything that a message can hold, memory is bounded by the longest
 line, and the work is linear.
+
+What stands in the body has a `Spot`, by which it can be edited. Of text that was encoded for transfer that is
+the decoded line: the encoded ones are looked up, and not edited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from bqfilter.mail.body_edits import AS_IT_STANDS, EncodedPart
 from bqfilter.mail.charsets import ToUtf8, codec_of, to_utf8
 from bqfilter.mail.encoded_words import decode_words
 from bqfilter.mail.fields import Field
-from bqfilter.mail.mime import PartBegin
-from bqfilter.mail.transfer import Decoder, decoder
+from bqfilter.mail.mime import NOWHERE, PartBegin, PartData
+from bqfilter.mail.transfer import decoder
 from bqfilter.scanning.rule_pattern import Subject
 
 # Postfix cuts at 2048 (line_length_limit); a line of decoded HTML is often longer, and a pattern is not found
@@ -27,7 +33,51 @@ LINE_BYTES = 65536
 
 # Charsets in which ASCII bytes stand for something else.
 _SEVEN_BIT = ("utf_7", "hz", "iso2022")
+# Those in which a line end is not the byte LF, or what stands behind it depends on what is in front.
+_WIDE = ("utf_16", "utf_32")
 _ENCODINGS = frozenset({"base64", "quoted-printable", "uuencode"})
+_AMBIGUOUS = "it can be read in several ways"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a field or line stands in the body: `size` bytes at `at`, counted as in a `Splice`.
+
+    `hindrance` says why it cannot be edited. The others are of lines: what their text is written in (None for
+    bytes as they stand), what ends them, and that nothing of the line stands in front or behind.
+    """
+
+    at: int = NOWHERE
+    size: int = 0
+    part: int = AS_IT_STANDS
+    hindrance: str = ""
+    charset: str | None = None
+    is_seven_bit: bool = False
+    end: bytes = b"\r\n"
+    is_whole: bool = True
+    is_field: bool = False
+
+
+class Cut(NamedTuple):
+    """A line without its end, or a piece of one, and where it stands."""
+
+    at: int
+    text: bytes
+    end: bytes
+    is_whole: bool
+
+
+class Line(NamedTuple):
+    """A line; without a model for its spot where it is another form of lines that have one."""
+
+    subject: Subject
+    cut: Cut
+    model: Spot | None
+
+    @property
+    def spot(self) -> Spot | None:
+        """Where it stands. Made when asked for: few lines are edited."""
+        return None if self.model is None else _spot(self.model, self.cut)
 
 
 def field_subject(field: Field, decodes: bool) -> Subject:
@@ -42,6 +92,14 @@ def address_subject(address: bytes) -> Subject:
     return Subject(address or b"<>")
 
 
+def field_spots(part: PartBegin) -> Iterator[Spot]:
+    """Where the fields of a part's header stand, one after the other."""
+    if part.at == NOWHERE:
+        yield from (Spot(hindrance=_AMBIGUOUS, is_field=True) for _ in part.header.fields)
+    for field, at in zip(part.header.fields, part.field_places(), strict=False):
+        yield Spot(at, len(field.raw), is_field=True)
+
+
 class PartLines:
     """The lines of one part, from its data as that comes; `limit` bytes of it, 0 for all."""
 
@@ -51,35 +109,62 @@ class PartLines:
         self._charset = part.charset if is_text and not encodings else None
         self._limit = limit
         self._seen_bytes = 0
+        self._is_within_line = False
+        self._is_cut_off = False
+        self._next = NOWHERE  # where data has to go on
         self._raw = _Lines()
-        self._decoded = [_DecodedLines(decoder(one), part.charset) for one in encodings]
+        self._raw_spot = _raw_spot(part, decodes, is_text)
+        self._decoded = [_DecodedLines(one, part) for one in encodings]
 
-    def more(self, data: bytes) -> Iterator[Subject]:
+    @property
+    def is_encoded(self) -> bool:
+        """Its lines are looked up decoded as well, and edited that way."""
+        return bool(self._decoded)
+
+    def encoded_part(self) -> EncodedPart | None:
+        """Where the data stands that decoded lines are of, if they can be edited."""
+        return self._decoded[0].encoded_part() if len(self._decoded) == 1 else None
+
+    def more(self, data: PartData) -> Iterator[Line]:
         """The lines that `data` ends."""
-        data = self._within_limit(data)
-        if not data:
-            return
-        yield from map(self._subject, self._raw.more(data))
+        if data.at != self._next:
+            yield from self.interrupted()
+            self._raw.move_to(data.at)
+        self._next = data.at if data.at == NOWHERE else data.at + len(data.data)
         for lines in self._decoded:
-            yield from lines.more(data)
+            lines.note(data)
+        within = self._within_limit(data.data)
+        self._is_cut_off = self._is_cut_off or len(within) < len(data.data)
+        if within:
+            yield from map(self._line, self._raw.more(within))
+            for lines in self._decoded:
+                yield from lines.more(within)
 
-    def interrupted(self) -> Iterator[Subject]:
+    def interrupted(self) -> Iterator[Line]:
         """A part within this one comes next. The line in front of it ends there, without a line end."""
-        yield from map(self._subject, self._raw.last())
+        yield from map(self._line, self._raw.last())
 
-    def last(self) -> Iterator[Subject]:
+    def last(self) -> Iterator[Line]:
         """Nothing comes any more."""
         yield from self.interrupted()
         for lines in self._decoded:
-            yield from lines.last()
+            yield from lines.last("it goes on beyond body_limit" if self._is_cut_off else "")
 
     def _within_limit(self, data: bytes) -> bytes:
         """A line that begins within the limit is looked at to its end."""
-        left = self._limit - self._seen_bytes
+        left = max(self._limit - self._seen_bytes, 0)
         self._seen_bytes += len(data)
         if not self._limit or len(data) <= left:
+            self._is_within_line = not data.endswith(b"\n")
             return data
-        return data[: data.find(b"\n", left - 1) + 1] or data if left > 0 else b""
+        if not left and not self._is_within_line:
+            return b""
+        end = data.find(b"\n", max(left - 1, 0)) + 1
+        self._is_within_line = not end
+        return data[:end] if end else data
+
+    def _line(self, cut: Cut) -> Line:
+        return Line(self._subject(cut.text), cut, None if self._decoded else self._raw_spot)
 
     def _subject(self, line: bytes) -> Subject:
         if self._charset is None or (line.isascii() and not codec_of(self._charset).startswith(_SEVEN_BIT)):
@@ -87,21 +172,85 @@ class PartLines:
         return _with_decoded(line, to_utf8(line, self._charset))
 
 
+def _spot(model: Spot, cut: Cut) -> Spot:
+    """The spot of a line that is like `model` in all that the lines of a part have in common."""
+    if cut.at == NOWHERE or model.hindrance:
+        return Spot(hindrance=model.hindrance or _AMBIGUOUS)
+    return Spot(
+        cut.at,
+        len(cut.text),
+        model.part,
+        charset=model.charset,
+        is_seven_bit=model.is_seven_bit,
+        end=cut.end,
+        is_whole=cut.is_whole,
+    )
+
+
+def _raw_spot(part: PartBegin, decodes: bool, is_text: bool) -> Spot:
+    """What the spots of lines have in common that are edited as they stand."""
+    if not decodes:
+        return Spot()
+    if is_text and codec_of(part.charset).startswith(_WIDE):
+        return Spot(hindrance=f"charset {part.charset}")
+    return Spot(charset=part.charset, is_seven_bit=part.encoding not in ("8bit", "binary"))
+
+
 class _DecodedLines:
     """The lines of text that was encoded for transfer."""
 
-    def __init__(self, transfer: Decoder, charset: str) -> None:
-        self._transfer = transfer
-        self._characters = ToUtf8(charset)
+    def __init__(self, encoding: str, part: PartBegin) -> None:
+        self._encoding = encoding
+        self._charset = part.charset
+        self._transfer = decoder(encoding)
+        self._characters = ToUtf8(part.charset)
+        self._is_by_line = not codec_of(part.charset).startswith((*_SEVEN_BIT, *_WIDE))
         self._lines = _Lines()
+        self._lines.move_to(0)
+        self._hindrance = self._hindrance_of(part)
+        self._begin = self._end = NOWHERE
+        self._ends_line = False
 
-    def more(self, data: bytes) -> Iterator[Subject]:
-        for line in self._lines.more(self._characters.more(self._transfer.feed(data))):
-            yield Subject(None, line)
+    def encoded_part(self) -> EncodedPart | None:
+        """What is decoded: without the line end behind base64, which is no part of it."""
+        if self._hindrance:
+            return None
+        is_less = self._ends_line and self._encoding == "base64"
+        return EncodedPart(self._begin, self._end - 2 * is_less, self._encoding)
 
-    def last(self) -> Iterator[Subject]:
-        for line in [*self._lines.more(self._characters.last(self._transfer.finish())), *self._lines.last()]:
-            yield Subject(None, line)
+    def note(self, data: PartData) -> None:
+        """Data comes, also such as is not looked at."""
+        if self._begin == NOWHERE:
+            self._begin = self._end = data.at
+        if data.at == NOWHERE or data.at != self._end:
+            self._hindrance = self._hindrance or _AMBIGUOUS
+        self._end = data.at + len(data.data)
+        self._ends_line = data.data.endswith(b"\r\n")
+
+    def more(self, data: bytes) -> Iterator[Line]:
+        yield from self._found(self._transfer.feed(data), is_last=False)
+
+    def last(self, hindrance: str) -> Iterator[Line]:
+        """Nothing comes any more that is looked at; `hindrance` is why a line without end is not edited."""
+        yield from self._found(self._transfer.finish(), is_last=True)
+        yield from (self._line(cut, hindrance) for cut in self._lines.last())
+
+    def _found(self, data: bytes, *, is_last: bool) -> Iterator[Line]:
+        if not self._is_by_line:
+            data = self._characters.last(data) if is_last else self._characters.more(data)
+        yield from map(self._line, self._lines.more(data))
+
+    def _line(self, cut: Cut, hindrance: str = "") -> Line:
+        text = to_utf8(cut.text, self._charset) if self._is_by_line else cut.text
+        model = Spot(part=self._begin, hindrance=self._hindrance or hindrance, charset=self._charset)
+        return Line(Subject(None, text), cut, model)
+
+    def _hindrance_of(self, part: PartBegin) -> str:
+        if len(part.media.encodings) > 1 or part.is_multipart or part.is_message or part.is_extra:
+            return _AMBIGUOUS
+        if self._encoding == "uuencode":
+            return self._encoding
+        return "" if self._is_by_line else f"charset {part.charset}"
 
 
 class _Lines:
@@ -109,22 +258,41 @@ class _Lines:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._at = NOWHERE  # where the rest stands
+        self._is_begun = False  # a piece of the line in front of the rest has been given
 
-    def more(self, data: bytes) -> Iterator[bytes]:
+    def move_to(self, at: int) -> None:
+        """What comes next stands there; nothing is left of what came before."""
+        self._at = at
+
+    def more(self, data: bytes) -> Iterator[Cut]:
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
-            yield from _pieces(line.removesuffix(b"\r"))
+            text = line.removesuffix(b"\r")
+            yield from self._pieces(text, b"\n" if len(text) == len(line) else b"\r\n", is_end=True)
+            self._pass(len(line) + 1)
+            self._is_begun = False
         whole = len(rest) - len(rest) % LINE_BYTES if len(rest) > LINE_BYTES else 0
-        yield from _pieces(rest[:whole])
+        yield from self._pieces(rest[:whole], b"\r\n", is_end=False)
+        self._pass(whole)
+        self._is_begun = self._is_begun or whole > 0
         self._rest = rest[whole:]
 
-    def last(self) -> Iterator[bytes]:
+    def last(self) -> Iterator[Cut]:
         rest, self._rest = self._rest, b""
-        yield from _pieces(rest.removesuffix(b"\r"))
+        yield from self._pieces(rest.removesuffix(b"\r"), b"\r\n", is_end=True)
+        self._pass(len(rest))
+        self._is_begun = False
 
+    def _pieces(self, text: bytes, end: bytes, *, is_end: bool) -> Iterator[Cut]:
+        is_whole = is_end and not self._is_begun and len(text) <= LINE_BYTES
+        for at in range(0, len(text), LINE_BYTES):
+            place = NOWHERE if self._at == NOWHERE else self._at + at
+            yield Cut(place, text[at : at + LINE_BYTES], end, is_whole)
 
-def _pieces(line: bytes) -> Iterator[bytes]:
-    return (line[at : at + LINE_BYTES] for at in range(0, len(line), LINE_BYTES))
+    def _pass(self, count: int) -> None:
+        if self._at != NOWHERE:
+            self._at += count
 
 
 def _with_decoded(raw: bytes, decoded: bytes) -> Subject:

@@ -32,11 +32,17 @@ class Applied:
     place: str  # "header_checks:12"
     action: Action
     groups: Groups
+    is_decoded: bool = False  # it was found in the decoded form alone, so its groups are UTF-8
 
     @property
     def text(self) -> bytes:
         """The text of the action, filled in."""
         return self.action.text.render(self.groups)
+
+    def text_in(self, written: Callable[[bytes], bytes]) -> bytes:
+        """The same, with all that is UTF-8 `written` otherwise: what was found as it stands is not."""
+        groups = tuple(map(written, self.groups)) if self.is_decoded else self.groups
+        return self.action.text.render(groups, written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,8 @@ class Table:
             rule = self._rules[at]
             groups = rule.pattern.find(subject)
             if groups is not None and rule.action is not None:
-                return Applied(f"{self._name}:{rule.line}", rule.action, groups)
+                is_decoded = rule.action.verb.is_edit and not rule.pattern.finds_raw(subject)
+                return Applied(f"{self._name}:{rule.line}", rule.action, groups, is_decoded)
             at = rule.otherwise if groups is None else at + 1
         return None
 

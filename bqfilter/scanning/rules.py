@@ -6,12 +6,16 @@ sender, each recipient, each field of the header, and then the body part by part
 its lines. Of the tables of one key the first with a rule that applies decides, as in Postfix.
 
 What a rule does is a `Judgement`. No message makes this scanner fail, only the clock does, which is looked at
-before each text: matching takes linear time, so one text cannot keep it for long.
+before each text: matching takes linear time, so one text cannot keep it for long. (And a disk that is full
+where edits of a long body would be kept.)
+
+What a signature covers is not edited unless the site has said otherwise, as in the header: nothing of the
+body of a message that is signed by DKIM or ARC, and nothing within a part that is signed or encrypted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -22,23 +26,36 @@ from bqfilter.mail.fields import TOP, Header
 from bqfilter.mail.message import Message
 from bqfilter.mail.mime import Event, Excess, PartBegin, PartData, PartEnd, walk
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.marks import is_signed
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import Report
-from bqfilter.scanning.rule_action import Action, Verb
+from bqfilter.scanning.rule_action import Action, Verb, check_field
+from bqfilter.scanning.rule_edits import BodyEditor
 from bqfilter.scanning.rule_judgement import Judgement, Place
 from bqfilter.scanning.rule_pattern import Subject
-from bqfilter.scanning.rule_subjects import PartLines, address_subject, field_subject
+from bqfilter.scanning.rule_subjects import (
+    Line,
+    PartLines,
+    Spot,
+    address_subject,
+    field_spots,
+    field_subject,
+)
 from bqfilter.scanning.rule_table import Applied, Table, Vet, read_table
 
 # Which rules may edit. For the envelope that is a field in front of the header, as in access(5).
-# Lines of a body and headers of parts stay as they are: the content behind the header is passed on untouched.
+_ALL_EDITS = frozenset(verb for verb in Verb if verb.is_edit)
 _EDITS = {
-    "header_checks": frozenset(verb for verb in Verb if verb.is_edit),
+    "header_checks": _ALL_EDITS,
     "client_checks": frozenset({Verb.PREPEND}),
     "sender_checks": frozenset({Verb.PREPEND}),
     "recipient_checks": frozenset({Verb.PREPEND}),
-    "mime_header_checks": frozenset[Verb](),
-    "body_checks": frozenset[Verb](),
+    "mime_header_checks": _ALL_EDITS,
+    "body_checks": _ALL_EDITS,
 }
+_OF_LINES = ("body_checks",)  # whose edits are lines; those of all others are fields
+
+_SEALED = "signed or encrypted"
 
 # The fields that Postfix takes for those of a MIME part in the header of the message too (header_opts.c).
 _MIME_FIELDS = frozenset(
@@ -55,18 +72,49 @@ _MIME_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """A text to look up in the tables of a key; `field` is its number in the header."""
+    """A text to look up in the tables of a key.
+
+    `field` is its number in the header of the message; `line` or `spot` is where it stands in the body, which
+    with `is_sealed` is not edited.
+    """
 
     key: str
     subject: Subject
     field: int = TOP
+    line: Line | None = None
+    spot: Spot | None = None
+    is_sealed: bool = False
+
+    @property
+    def place(self) -> Place:
+        spot = self.spot if self.line is None else self.line.spot
+        if spot is not None and self.is_sealed:
+            spot = Spot(hindrance=_SEALED)
+        return Place(_shown(self.subject), self.field, spot)
+
+    def is_for(self, applied: Applied) -> bool:
+        """Encoded lines of text are not edited: their decoded form is."""
+        return self.line is None or self.line.spot is not None or not applied.action.verb.is_edit
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part that is open; with `is_sealed` a change of what is in it would be noticed."""
+
+    lines: PartLines
+    is_extra: bool
+    is_sealed: bool
 
 
 class Rules:
     """One [[rules]] table of the configuration. Raises ConfigError where a table cannot be used."""
 
-    def __init__(self, settings: RulesSettings) -> None:
+    def __init__(
+        self, settings: RulesSettings, workspace: Workspace, *, changes_signed: bool = False
+    ) -> None:
         self._settings = settings
+        self._workspace = workspace
+        self._changes_signed = changes_signed
         self._tables = {key: _read_tables(settings, key) for key in _EDITS}
         if not any(self._tables.values()):
             raise ConfigError(f"rules.{settings.name}: names no table; one of {', '.join(_EDITS)} is needed")
@@ -84,13 +132,15 @@ class Rules:
         return f"{count} rule{'s' * (count != 1)} in {len(tables)} table{'s' * (len(tables) != 1)}"
 
     def scan(self, message: Message, envelope: Envelope, deadline: Deadline) -> Report:
-        judgement = Judgement(self._settings.reply, self._settings.name, envelope.session_id)
-        for lookup in self._lookups(message, envelope, deadline, judgement):
+        hindrance = "" if self._changes_signed or not is_signed(message.header) else _SEALED
+        editor = BodyEditor(message, self._workspace, hindrance)
+        judgement = Judgement(self._settings.reply, self._settings.name, envelope.session_id, editor)
+        for lookup in self._lookups(message, envelope, deadline, judgement, editor):
             _check_time(deadline)
-            applied = self._find(lookup)
-            if applied is not None:
-                judgement.apply(applied, Place(_shown(lookup.subject), lookup.field))
-            if judgement.is_final:
+            applied = None if judgement.is_final else self._find(lookup)
+            if applied is not None and lookup.is_for(applied):
+                judgement.apply(applied, lookup.place)
+            if judgement.is_final and not editor.is_within_part:
                 break
         return judgement.report()
 
@@ -99,7 +149,12 @@ class Rules:
         return next((applied for applied in found if applied is not None), None)
 
     def _lookups(
-        self, message: Message, envelope: Envelope, deadline: Deadline, judgement: Judgement
+        self,
+        message: Message,
+        envelope: Envelope,
+        deadline: Deadline,
+        judgement: Judgement,
+        editor: BodyEditor,
     ) -> Iterator[_Lookup]:
         """All texts in order, except those for which there is no table."""
         for lookup in _of_envelope(envelope):
@@ -108,7 +163,7 @@ class Rules:
         if self._tables["header_checks"] or self._tables["mime_header_checks"]:
             yield from self._of_header(message.header)
         if self._tables["body_checks"] or self._tables["mime_header_checks"]:
-            yield from self._of_body(walk(message), deadline, judgement)
+            yield from self._of_body(walk(message), deadline, judgement, editor)
 
     def _of_header(self, header: Header) -> Iterator[_Lookup]:
         for field in header.fields:
@@ -116,39 +171,53 @@ class Rules:
             if self._tables["header_checks"]:
                 yield _Lookup("header_checks", subject, field.index)
             if self._tables["mime_header_checks"] and field.name.lower() in _MIME_FIELDS:
-                yield _Lookup("mime_header_checks", subject)
+                yield _Lookup("mime_header_checks", subject, field.index)
 
     def _of_body(
-        self, events: Iterable[Event], deadline: Deadline, judgement: Judgement
+        self, events: Iterable[Event], deadline: Deadline, judgement: Judgement, editor: BodyEditor
     ) -> Iterator[_Lookup]:
-        parts: list[PartLines] = []
+        parts: list[_Part] = []
         for event in events:
             _check_time(deadline)  # there may be gigabytes behind the limit, without one text to look up
             match event:
-                case PartBegin():
-                    yield from self._of_lines(parts[-1].interrupted() if parts else iter(()))
-                    parts.append(PartLines(event, self._settings.body_limit, self._settings.decode))
-                    yield from self._of_part_header(event)
-                case PartData(data):
-                    yield from self._of_lines(parts[-1].more(data))
+                case PartBegin(at=at):
+                    if parts:
+                        yield from self._of_lines(parts[-1], parts[-1].lines.interrupted())
+                    editor.settle(at)
+                    yield from self._of_part_header(event, parts)
+                    parts.append(self._opened(event, parts))
+                case PartData(at=at):
+                    if not parts[-1].is_extra:  # what it has comes once more
+                        editor.settle(at)
+                    yield from self._of_lines(parts[-1], parts[-1].lines.more(event))
                 case PartEnd():
-                    yield from self._of_lines(parts.pop().last())
+                    part = parts.pop()
+                    yield from self._of_lines(part, part.lines.last())
+                    editor.note_part(part.lines.encoded_part())
                 case Excess(what):
                     judgement.remark(f"not looked at beyond the limit on {what}")
                 case _:
                     assert_never(event)
 
-    def _of_part_header(self, part: PartBegin) -> Iterator[_Lookup]:
+    def _opened(self, part: PartBegin, around: Sequence[_Part]) -> _Part:
+        lines = PartLines(part, self._settings.body_limit, self._settings.decode)
+        is_sealed = part.media.is_sealed or bool(around and around[-1].is_sealed)
+        return _Part(lines, part.is_extra, is_sealed and not self._changes_signed)
+
+    def _of_part_header(self, part: PartBegin, around: Sequence[_Part]) -> Iterator[_Lookup]:
         if not part.depth or not self._tables["mime_header_checks"]:
             return  # that of the message has been looked at
-        for field in part.header.fields:
-            yield _Lookup("mime_header_checks", field_subject(field, self._settings.decode))
+        # Another reading of lines that are edited decoded cannot be edited as well.
+        is_sealed = around[-1].is_sealed or (part.is_extra and around[-1].lines.is_encoded)
+        for field, spot in zip(part.header.fields, field_spots(part), strict=True):
+            subject = field_subject(field, self._settings.decode)
+            yield _Lookup("mime_header_checks", subject, spot=spot, is_sealed=is_sealed)
 
-    def _of_lines(self, lines: Iterator[Subject]) -> Iterator[_Lookup]:
+    def _of_lines(self, part: _Part, lines: Iterator[Line]) -> Iterator[_Lookup]:
         if not self._tables["body_checks"]:
             return
-        for subject in lines:
-            yield _Lookup("body_checks", subject)
+        for line in lines:
+            yield _Lookup("body_checks", line.subject, line=line, is_sealed=part.is_sealed)
 
 
 def _read_tables(settings: RulesSettings, key: str) -> tuple[Table, ...]:
@@ -160,6 +229,8 @@ def _vet(key: str) -> Vet:
     def vet(action: Action) -> None:
         if action.verb.is_edit and action.verb not in _EDITS[key]:
             raise ValueError(f"{action.verb} is not available in {key}")
+        if key not in _OF_LINES:
+            check_field(action)
 
     return vet
 
