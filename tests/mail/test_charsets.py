@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bqfilter.mail import charsets
-from bqfilter.mail.charsets import ToUtf8, bare_to_utf8, codec_of, to_utf8
+from bqfilter.mail.charsets import ToUtf8, bare_to_utf8, codec_of, from_utf8, to_utf8
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,26 @@ def test_how_text_is_cut_leaves_no_trace(text: str, charset: str, cuts: list[int
         at = max(at, min(cut, len(raw)))
 
     assert (found + decoder.last(raw[at:])).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "raw"),
+    [
+        ("utf-8", "aä€", "aä€".encode()),
+        ("ISO-8859-1", "aä€", b"a\xe4?"),
+        ("us-ascii", "aä", b"a?"),
+        ("", "aä", b"a?"),
+        ("x-unheard-of", "aä", b"a?"),
+        ("zlib", "aä", b"a?"),
+        ("iso-2022-jp", "日", b"\x1b$BF|\x1b(B"),
+    ],
+)
+def test_text_is_written_as_far_as_the_charset_has_it(charset: str, text: str, raw: bytes) -> None:
+    assert from_utf8(text.encode(), charset) == raw
+
+
+@pytest.mark.parametrize("charset", sorted(charsets._KNOWN))
+@given(text=st.binary(max_size=20))
+@hypothesis_settings(max_examples=20)
+def test_any_text_can_be_written_in_any_charset(charset: str, text: bytes) -> None:
+    assert isinstance(from_utf8(text, charset), bytes)

@@ -230,3 +230,18 @@ def test_the_longest_name_that_somebody_would_write_is_read_whole() -> None:
 
     assert not found.is_cut
     assert "\u00e4" * 260 in found.names
+
+
+@pytest.mark.parametrize(
+    ("value", "is_sealed"),
+    [
+        (b'multipart/signed; micalg=sha-256; protocol="application/pgp-signature"', True),
+        (b"multipart/encrypted", True),
+        (b"application/pkcs7-mime; smime-type=signed-data", True),
+        (b"application/x-pkcs7-mime", True),
+        (b"multipart/mixed", False),
+        (b"text/plain", False),
+    ],
+)
+def test_what_is_signed_or_encrypted_says_so(value: bytes, is_sealed: bool) -> None:
+    assert media(b"Content-Type: " + value).is_sealed is is_sealed

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.mail.message import Message
-from bqfilter.mail.mime import Event, Excess, Limit, Limits, PartBegin, PartData, PartEnd, walk
+from bqfilter.mail.mime import NOWHERE, Event, Excess, Limit, Limits, PartBegin, PartData, PartEnd, walk
 from bqfilter.mail.transfer import decoder
 from tests.doubles import hostile
 
@@ -423,6 +423,65 @@ def test_well_formed_messages_have_the_parts_that_the_standard_library_finds(
         assert theirs.get_filename() in (None, *ours.begin.names)
         if not theirs.is_multipart():
             assert ours.decoded == theirs.get_payload(decode=True)
+
+
+# where everything stands
+
+
+def places(content: bytes, limits: Limits | None = None) -> None:
+    """Whatever has a place is found there."""
+    message = Message.in_memory(content)
+    body = b"".join(message.body()) + b"\r\n"  # a header without an end gets one
+    for event in walk(message, limits):
+        match event:
+            case PartData(data, at) if at != NOWHERE:
+                assert body[at : at + len(data)] == data
+            case PartBegin(header=header, at=at) if at != NOWHERE:
+                found = list(event.field_places())
+                assert len(found) == len(header.fields)
+                for place, field in zip(found, header.fields, strict=True):
+                    assert body[place : place + len(field.raw)] == field.raw
+
+
+def test_everything_stands_where_it_is_said_to() -> None:
+    for _, content in hostile.messages(200, seed=3):
+        places(content)
+        places(content, Limits(depth=3, parts=5, header_bytes=100, total_header_bytes=300))
+
+
+PIECES = (
+    *(b"--b", b"--bx", b"--b--", b"\r\n", b"\r\n\r\n", b"A: b\r\n", b" c\r\n", b"no field\r\n", b"text"),
+    *(b"Content-Type: message/rfc822\r\n", b"Content-Type: multipart/mixed; boundary=bx\r\n", b"x" * 150),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30), st.booleans())
+def test_pieces_of_parts_stand_where_they_are_said_to(pieces: list[bytes], is_limited: bool) -> None:
+    limits = Limits(depth=2, parts=3, header_bytes=100, total_header_bytes=200) if is_limited else None
+
+    places(MIXED + b"".join(pieces), limits)
+
+
+def test_a_place_is_known_wherever_nothing_is_cut() -> None:
+    content = (
+        MIXED
+        + b"pre\r\n--b\r\nA: b\r\nodd\r\nC: d\r\n\r\none\r\n--bx\r\nE: f\r\n\r\ntwo\r\n--b--\r\npost\r\n"
+    )
+    events = list(walk(Message.in_memory(content)))
+
+    assert [(e.at, e.is_extra) for e in events if isinstance(e, PartBegin)] == [
+        *((NOWHERE, False), (10, True), (10, False), (40, True))
+    ]
+    assert all(e.at != NOWHERE for e in events if isinstance(e, PartData))
+
+
+def test_a_header_that_is_cut_has_no_place() -> None:
+    content = MIXED + b"--b\r\n" + b"A: b\r\n" * 100 + b"\r\none"
+    (_, part), limits = walked(content, Limits(header_bytes=100)).parts, Limits(header_bytes=100)
+
+    assert part.begin.at == NOWHERE
+    assert list(part.begin.field_places()) == []
+    places(content, limits)
 
 
 # the hostile corpus

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bqfilter.mail.fields import Header
 from bqfilter.mail.media import media_of
-from bqfilter.mail.mime import PartBegin
+from bqfilter.mail.mime import PartBegin, PartData
 from bqfilter.scanning.rule_action import Action
 from bqfilter.scanning.rule_pattern import Subject
 from bqfilter.scanning.rule_subjects import PartLines, field_subject
@@ -264,7 +264,7 @@ def test_the_lines_that_are_looked_up_are_those_that_postfix_looks_up(postmap: P
     ends = postmap.ask("pcre", b"/./ |\n", MESSAGE, "-b").split(b"\t|\n")
     _, _, body = MESSAGE.replace(b"\n", b"\r\n").partition(b"\r\n\r\n")
     part = PartLines(PartBegin(0, Header(b""), media_of(Header(b""))), 0, False)
-    ours = [subject.raw for subject in [*part.more(body), *part.last()]]
+    ours = [line.subject.raw for line in [*part.more(PartData(body)), *part.last()]]
 
     assert [*ours, b""] == ends
 

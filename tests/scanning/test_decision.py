@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from bqfilter.config.actions import DEFER, Action, Response
 from bqfilter.config.content import PolicySettings, RulesSettings, ScannerSettings
 from bqfilter.config.content_kinds import ReplyTemplate
+from bqfilter.mail.body_edits import Splice
+from bqfilter.mail.message import Message
 from bqfilter.scanning.decision import Verdict, decide, response_to
+from bqfilter.scanning.line_edits import EditedBody, Splices
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.policy import Policy
 from bqfilter.scanning.report import CLEAN, Changes, Finding, Report
 from bqfilter.smtp import replies
@@ -229,6 +233,38 @@ def test_the_last_body_is_the_one() -> None:
 
     assert verdict(*reports, CLEAN).body is bodies[1]
     assert verdict(CLEAN).body is None
+
+
+def edited(message: Message, *splices: Splice) -> Report:
+    kept = Splices(Workspace("/nowhere", 1000))
+    for splice in splices:
+        kept.add(splice)
+    kept.settle()
+    return replace(CLEAN, changes=Changes(body=EditedBody(message, (kept,))))
+
+
+def test_the_edits_of_all_rules_are_of_one_body() -> None:
+    message = Message.in_memory(b"A: b\r\n\r\none\r\ntwo\r\n")
+    first = edited(message, Splice(0, 3, b"1"), Splice(5, 0, b"x\r\n"))
+    second = edited(message, Splice(0, 3, b"eins"), Splice(5, 3, b"", takes_end=True))
+
+    assert joined(verdict(first, CLEAN, second)) == b"eins\r\nx\r\n"
+    assert joined(verdict(second, first)) == b"1\r\nx\r\n"
+    assert verdict(first, second).body == verdict(first, second).body
+
+
+def test_edits_are_left_out_where_another_body_takes_the_place() -> None:
+    message = Message.in_memory(b"A: b\r\n\r\none\r\n")
+    rule = edited(message, Splice(0, 3, b"1"))
+    other = replace(CLEAN, changes=Changes(body=lambda: iter((b"new\r\n",))))
+
+    for reports in ((rule, other), (other, rule), (rule, other, rule)):
+        assert joined(verdict(*reports)) == b"new\r\n"
+
+
+def joined(found: Verdict) -> bytes:
+    assert found.body is not None
+    return b"".join(found.body())
 
 
 hostile = st.text(st.sampled_from("a \r\n\0\x85\u2028{}%;=é\ud800\U0001f600"), max_size=30) | st.text(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqfilter.scanning.rule_action import Action, Template, Verb, is_address
+from bqfilter.scanning.rule_action import Action, Template, Verb, check_field, is_address
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,6 @@ def test_actions_are_read(words: bytes, verb: Verb, status: bytes, text: bytes) 
         pytest.param(b"BCC\t", "BCC needs an address", id="copy nowhere"),
         pytest.param(b"REDIRECT root", "REDIRECT takes an address", id="no domain"),
         pytest.param(b"BCC <a@example.com>", "BCC takes an address", id="brackets"),
-        pytest.param(b"PREPEND some text", 'PREPEND takes a header field, "Name: value"', id="no field"),
-        pytest.param(b"REPLACE a b: c", 'REPLACE takes a header field, "Name: value"', id="no name"),
         pytest.param(
             b"REJECT 2.0.0 x", "REJECT takes an enhanced status code 4.x.x or 5.x.x", id="code of success"
         ),
@@ -114,3 +112,14 @@ def test_text_without_dollar_signs_stands_for_itself(text: bytes) -> None:
 )
 def test_an_address_is_one_address(text: bytes, answer: bool) -> None:
     assert is_address(text) is answer
+
+
+@pytest.mark.parametrize("words", [b"PREPEND some text", b"REPLACE a b: c"])
+def test_a_header_takes_nothing_but_fields(words: bytes) -> None:
+    with pytest.raises(ValueError, match=f'{words.split()[0].decode()} takes a header field, "Name: value"'):
+        check_field(Action.parse(words))
+
+
+@pytest.mark.parametrize("words", [b"PREPEND A: b", b"REPLACE $1", b"IGNORE", b"REJECT a b"])
+def test_what_may_be_a_field_or_writes_none_is_well(words: bytes) -> None:
+    check_field(Action.parse(words))

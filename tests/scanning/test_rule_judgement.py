@@ -6,9 +6,13 @@ from bqfilter.config.actions import DEFER, QUARANTINE, REJECT, Response
 from bqfilter.config.actions import Action as Deed
 from bqfilter.config.content_kinds import ReplyTemplate
 from bqfilter.mail.fields import Insert, Remove, Replace
+from bqfilter.mail.message import Message
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import CLEAN, Changes, Finding, Report
 from bqfilter.scanning.rule_action import Action
+from bqfilter.scanning.rule_edits import BodyEditor
 from bqfilter.scanning.rule_judgement import Judgement, Place
+from bqfilter.scanning.rule_subjects import Spot
 from bqfilter.scanning.rule_table import Applied
 from bqfilter.smtp.replies import MAX_LINE_BYTES
 
@@ -19,8 +23,13 @@ def applied(words: str, *groups: bytes, line: int = 7) -> Applied:
     return Applied(f"t:{line}", Action.parse(words.encode()), (b"", *groups))
 
 
+def fresh_judgement(template: ReplyTemplate = TEMPLATE) -> Judgement:
+    editor = BodyEditor(Message.in_memory(b"A: b\r\n\r\none\r\n"), Workspace("/nowhere", 1000), "")
+    return Judgement(template, "rules", "7f3a", editor)
+
+
 def judged(*rules: Applied, template: ReplyTemplate = TEMPLATE) -> Report:
-    judgement = Judgement(template, "rules", "7f3a")
+    judgement = fresh_judgement(template)
     for field, one in enumerate(rules):
         judgement.apply(one, Place(b"Subject: a\n b", field))
     return judgement.report()
@@ -187,10 +196,36 @@ def test_remarks_stand_behind_what_decides() -> None:
     + [(words, False) for words in ("HOLD", "WARN", "IGNORE", "DUNNO", "BCC a@b.c", "REDIRECT a@b.c")],
 )
 def test_some_actions_end_the_search(words: str, is_final: bool) -> None:
-    judgement = Judgement(TEMPLATE, "rules", "7f3a")
+    judgement = fresh_judgement()
     judgement.apply(applied(words), Place(b""))
 
     assert judgement.is_final is is_final
+
+
+@pytest.mark.parametrize(
+    ("words", "body", "detail"),
+    [
+        pytest.param("REPLACE 1", b"1\r\n", "t:7 REPLACE 1", id="replaced"),
+        pytest.param("PREPEND x", b"x\r\none\r\n", "t:7 PREPEND x", id="put in"),
+        pytest.param("STRIP", b"", "t:7 STRIP one", id="removed, which is told"),
+        pytest.param("IGNORE", b"", "", id="removed without a word"),
+    ],
+)
+def test_what_stands_in_the_body_is_edited_there(words: str, body: bytes, detail: str) -> None:
+    judgement = fresh_judgement()
+    judgement.apply(applied(words), Place(b"one", spot=Spot(0, 3)))
+    report = judgement.report()
+
+    assert (report.finding, report.detail, report.changes.edits) == (Finding.CLEAN, detail, ())
+    assert report.changes.body is not None
+    assert b"".join(report.changes.body()) == body
+
+
+def test_what_could_not_be_edited_is_told_even_of_ignore() -> None:
+    judgement = fresh_judgement()
+    judgement.apply(applied("IGNORE"), Place(b"one", spot=Spot(hindrance="because")))
+
+    assert judgement.report() == Report(Finding.CLEAN, "t:7 IGNORE one (not done: because)")
 
 
 def test_pass_is_no_hit() -> None:

@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 
 from bqfilter.mail.fields import Header
 from bqfilter.mail.media import media_of
-from bqfilter.mail.mime import PartBegin
+from bqfilter.mail.mime import PartBegin, PartData
 from bqfilter.scanning.rule_pattern import Subject
-from bqfilter.scanning.rule_subjects import LINE_BYTES, PartLines, address_subject, field_subject
+from bqfilter.scanning.rule_subjects import (
+    LINE_BYTES,
+    PartLines,
+    Spot,
+    address_subject,
+    field_spots,
+    field_subject,
+)
 
 
 def field(raw: bytes, decodes: bool = True) -> Subject:
@@ -48,8 +55,8 @@ def test_the_null_sender_has_brackets() -> None:
 def lines(header: bytes, *pieces: bytes, limit: int = 0, decodes: bool = True) -> list[Subject]:
     head = Header(header.replace(b"\n", b"\r\n"))
     part = PartLines(PartBegin(1, head, media_of(head)), limit, decodes)
-    found = [subject for piece in pieces for subject in part.more(piece)]
-    return found + list(part.last())
+    found = [line for piece in pieces for line in part.more(PartData(piece))]
+    return [line.subject for line in [*found, *part.last()]]
 
 
 def raw(*texts: bytes) -> list[Subject]:
@@ -127,6 +134,8 @@ def test_a_line_that_begins_within_the_limit_is_looked_at_to_its_end() -> None:
     assert lines(b"", b"abc\r\ndef\r\nghi\r\n", limit=6) == raw(b"abc", b"def")
     assert lines(b"", b"abc\r\n", b"def\r\n", limit=5) == raw(b"abc")
     assert lines(b"", b"abc\r\n", b"def\r\n", limit=0) == raw(b"abc", b"def")
+    assert lines(b"", b"abc\r\nd", b"ef\r\nghi\r\n", limit=6) == raw(b"abc", b"def")
+    assert lines(b"", b"abc\r\nde", b"f", b"\r\nghi\r\n", limit=6) == raw(b"abc", b"def")
 
 
 def test_the_limit_counts_encoded_bytes() -> None:
@@ -138,15 +147,17 @@ def test_the_limit_counts_encoded_bytes() -> None:
 def test_a_line_in_front_of_a_part_within_ends_there() -> None:
     part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True)
 
-    assert [*part.more(b"a\r\nb"), *part.interrupted(), *part.more(b"c\r\n")] == raw(b"a", b"b", b"c")
+    found = [*part.more(PartData(b"a\r\nb")), *part.interrupted(), *part.more(PartData(b"c\r\n"))]
+
+    assert [line.subject for line in found] == raw(b"a", b"b", b"c")
 
 
 def test_a_line_without_end_is_looked_at_in_pieces_and_not_kept() -> None:
     part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True)
-    sizes = [len(one.raw or b"") for _ in range(800) for one in part.more(b"x" * 65535)]  # 50 MB
+    sizes = [len(one.cut.text) for _ in range(800) for one in part.more(PartData(b"x" * 65535))]  # 50 MB
 
     assert set(sizes) == {LINE_BYTES}
-    assert sum(sizes) + sum(len(one.raw or b"") for one in part.last()) == 800 * 65535
+    assert sum(sizes) + sum(len(one.cut.text) for one in part.last()) == 800 * 65535
 
 
 @pytest.mark.parametrize("encoding", [b"base64", b"quoted-printable", b"uuencode", b"8bit", b"frob"])
@@ -179,3 +190,142 @@ def test_encoded_text_is_found_however_it_is_cut(encoding: str, text: str, cuts:
 
     expected = [line.removesuffix(b"\r") for line in plain.split(b"\n")]
     assert [one.decoded for one in found if one.raw is None] == [line for line in expected if line]
+
+
+def spots(header: bytes, *pieces: bytes, limit: int = 0, decodes: bool = True, at: int = 100) -> list[Spot]:
+    """Of the lines that can be edited, or could but for a hindrance."""
+    head = Header(header.replace(b"\n", b"\r\n"))
+    part = PartLines(PartBegin(1, head, media_of(head)), limit, decodes)
+    found = []
+    for piece in pieces:
+        found += part.more(PartData(piece, at))
+        at += len(piece)
+    return [line.spot for line in [*found, *part.last()] if line.spot is not None]
+
+
+def test_a_line_is_edited_where_it_stands() -> None:
+    assert spots(b"", b"abc\r\n\r\nde", b"f", decodes=False) == [Spot(100, 3), Spot(107, 3)]
+    assert spots(LATIN, b"abc\r\n") == [Spot(100, 3, charset="iso-8859-1", is_seven_bit=True)]
+    eight = LATIN + b"Content-Transfer-Encoding: 8bit\n"
+    assert spots(eight, b"abc\r\n") == [Spot(100, 3, charset="iso-8859-1")]
+
+
+def test_lines_on_either_side_of_a_part_within_are_edited_where_they_stand() -> None:
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, False)
+    found = [*part.more(PartData(b"ab\r\nc", 10)), *part.interrupted(), *part.more(PartData(b"de\r\n", 50))]
+
+    assert [line.spot for line in found] == [Spot(10, 2), Spot(14, 1), Spot(50, 2)]
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_of_encoded_text_the_decoded_lines_are_edited(encoding: str) -> None:
+    data = b64encode(b"ab\r\n\xe4\nc") if encoding == "base64" else b"ab\r\n=E4=0Ac"
+    found = spots(LATIN + b"Content-Transfer-Encoding: %b\n" % encoding.encode(), data)
+
+    assert [(one.part, one.at, one.size, one.end) for one in found] == [
+        (100, 0, 2, b"\r\n"),
+        (100, 4, 1, b"\n"),
+        (100, 6, 1, b"\r\n"),
+    ]
+    assert {(one.charset, one.is_seven_bit, one.is_whole) for one in found} == {("iso-8859-1", False, True)}
+
+
+def test_encoded_lines_are_edited_where_nothing_is_decoded() -> None:
+    assert spots(LATIN + BASE64, b"YWJj\r\n", decodes=False) == [Spot(100, 4)]
+    image = b"Content-Type: image/png\n" + BASE64
+    assert spots(image, b"YWJj\r\n") == [Spot(100, 4, charset="", is_seven_bit=True)]
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "hindrance"),
+    [
+        pytest.param(
+            b"Content-Transfer-Encoding: x-uuencode\n",
+            b"begin 644 a\r\n#0V%T\r\nend\r\n",
+            "uuencode",
+            id="an encoding that is not written",
+        ),
+        pytest.param(BASE64 + QUOTED, b"YWJj\r\n", "it can be read in several ways", id="two encodings"),
+        pytest.param(
+            b"Content-Type: text/plain; charset=utf-16\n" + BASE64,
+            b64encode("a".encode("utf-16")),
+            "charset utf-16",
+            id="wide characters",
+        ),
+        pytest.param(
+            b"Content-Type: text/plain; charset=utf-16\n",
+            "ab".encode("utf-16"),
+            "charset utf-16",
+            id="wide characters as they stand",
+        ),
+    ],
+)
+def test_what_cannot_be_edited_says_why(header: bytes, data: bytes, hindrance: str) -> None:
+    assert {one.hindrance for one in spots(header, data)} == {hindrance}
+
+
+def test_data_that_stands_nowhere_cannot_be_edited() -> None:
+    assert spots(b"", b"ab\r\n", at=-1) == [Spot(hindrance="it can be read in several ways")]
+
+
+def test_of_a_long_line_pieces_are_edited_that_do_not_take_its_end() -> None:
+    line = b"x" * (2 * LINE_BYTES + 5)
+    found = spots(b"", line + b"\r\nab\r\n", decodes=False)
+
+    assert [(one.at - 100, one.size, one.is_whole) for one in found] == [
+        (0, LINE_BYTES, False),
+        (LINE_BYTES, LINE_BYTES, False),
+        (2 * LINE_BYTES, 5, False),
+        (len(line) + 2, 2, True),
+    ]
+    assert found == spots(b"", line[:70000], line[70000:] + b"\r\nab\r\n", decodes=False)
+
+
+def test_a_decoded_line_that_the_limit_cuts_is_not_edited() -> None:
+    data = b64encode(b"ab\r\ncdefghi\r\n")
+    found = spots(BASE64, data[:8] + b"\r\n", data[8:] + b"\r\n", limit=8)
+
+    assert [(one.at, one.hindrance) for one in found] == [(0, ""), (-1, "it goes on beyond body_limit")]
+
+
+@pytest.mark.parametrize(("encoding", "less"), [(b"base64", 2), (b"quoted-printable", 0)])
+def test_an_encoded_part_is_all_its_data_also_beyond_the_limit(encoding: bytes, less: int) -> None:
+    head = Header(b"Content-Transfer-Encoding: " + encoding + b"\r\n")
+    part = PartLines(PartBegin(1, head, media_of(head)), 4, True)
+    for at in (100, 106):
+        list(part.more(PartData(b"YWJj\r\n", at)))
+
+    found = part.encoded_part()
+    assert found is not None
+    assert (found.start, found.end, found.encoding) == (100, 112 - less, encoding.decode())
+
+
+def test_what_is_edited_as_it_stands_is_no_encoded_part() -> None:
+    head = Header(b"")
+
+    assert PartLines(PartBegin(1, head, media_of(head)), 0, True).encoded_part() is None
+
+
+def test_fields_are_edited_where_they_stand() -> None:
+    block = b"A: b\r\n c\r\nodd\r\nD: e\r\n"
+    header = Header(b"A: b\r\n c\r\nD: e\r\n")
+    part = PartBegin(1, header, media_of(header), block, 50)
+
+    assert list(field_spots(part)) == [Spot(50, 10, is_field=True), Spot(65, 6, is_field=True)]
+    nowhere = list(field_spots(PartBegin(1, header, media_of(header), block)))
+    assert nowhere == [Spot(hindrance="it can be read in several ways", is_field=True)] * 2
+
+
+@given(st.lists(st.sampled_from([b"a", b"bc", b"\r\n", b"\r\n\r\n"]), max_size=20), st.integers(0, 30))
+def test_a_line_is_found_where_its_spot_says(pieces: list[bytes], limit: int) -> None:
+    data = b"".join(pieces)
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), limit, False)
+    found, at = [], 0
+    for piece in pieces:
+        found += part.more(PartData(piece, at))
+        at += len(piece)
+    for line in [*found, *part.last()]:
+        assert line.spot is not None
+        assert data[line.spot.at : line.spot.at + line.spot.size] == line.subject.raw
+        assert line.spot.at == 0 or data[line.spot.at - 2 : line.spot.at] == b"\r\n"
+        assert data[line.spot.at + line.spot.size :].startswith((b"\r\n", b"" if at == len(data) else b"\r"))

@@ -173,3 +173,27 @@ def test_any_lines_are_a_table_or_an_error_that_names_a_line(lines: list[str]) -
         table(*lines)
     except ValueError as error:
         assert re.match(r"line [1-8]: ", str(error))  # noqa: PT017  (it need not be one)
+
+
+def test_an_edit_says_whether_its_groups_are_decoded_text() -> None:
+    rules = table("/^(a.)/ REPLACE x$1")
+    found = [
+        rules.find(subject)
+        for subject in (Subject(b"a\xe4", "aä".encode()), Subject(b"b", "aä".encode()), Subject(None, b"ab"))
+    ]
+
+    assert [(one.is_decoded, one.groups[1]) for one in found if one is not None] == [
+        (False, b"a\xe4"),
+        (True, "aä".encode()),
+        (True, b"ab"),
+    ]
+
+
+def test_text_is_written_as_asked_but_for_what_was_found_as_it_stood() -> None:
+    rules = table("/^(a)/ REPLACE x$1$$")
+
+    for subject, text in ((Subject(b"a"), b"Xa$"), (Subject(None, b"a"), b"XA$")):
+        found = rules.find(subject)
+        assert found is not None
+        assert found.text == b"xa$"
+        assert found.text_in(bytes.upper) == text

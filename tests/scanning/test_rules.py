@@ -1,8 +1,11 @@
 """The rules scanner: which texts are looked up where, in what order, and what is done about them."""
 
+import tempfile
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from quopri import encodestring
 from typing import Any
 
 import pytest
@@ -16,10 +19,12 @@ from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.fields import Insert, Remove, Replace, edited
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.scanning.rule_pattern import Subject
 from bqfilter.scanning.rule_table import Table
 from bqfilter.scanning.rules import Rules
+from bqfilter.smtp.body import without_strays
 from bqfilter.smtp.commands import Mail, Rcpt
 from tests.doubles import hostile
 from tests.doubles.clock import FakeClock
@@ -45,9 +50,13 @@ def make(tmp_path: Path) -> Make:
             for file, text in zip(files, [texts] if isinstance(texts, str) else texts, strict=True):
                 file.write_text(text + "\n", encoding="utf-8")
             paths[key] = tuple(map(str, files))
-        return Rules(RulesSettings(**paths, **keys))
+        return rules_of(RulesSettings(**paths, **keys))
 
     return made
+
+
+def rules_of(settings: RulesSettings, *, changes_signed: bool = False) -> Rules:
+    return Rules(settings, Workspace(tempfile.gettempdir(), 1000), changes_signed=changes_signed)
 
 
 def envelope(sender: bytes = b"a@example.com", *recipients: bytes) -> Envelope:
@@ -69,7 +78,7 @@ def details(rules: Rules, text: bytes, of: Envelope | None = None) -> list[str]:
 
 def sample_rules(**keys: Any) -> Rules:
     paths = {path.stem: (str(path),) for path in SAMPLES.glob("*.regexp")}
-    return Rules(RulesSettings(**paths, **keys))
+    return rules_of(RulesSettings(**paths, **keys))
 
 
 def test_a_field_of_the_header_is_refused(make: Make) -> None:
@@ -250,15 +259,15 @@ def test_what_could_not_be_looked_at_is_told(make: Make) -> None:
 
 def test_a_scanner_without_tables_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match=r"rules\.local: names no table; one of header_checks"):
-        Rules(RulesSettings(name="local"))
+        rules_of(RulesSettings(name="local"))
 
 
 @pytest.mark.parametrize(
     ("key", "action"),
     [
-        *[("body_checks", action) for action in ("PREPEND A: b", "REPLACE A: b", "STRIP", "IGNORE")],
-        *[("mime_header_checks", action) for action in ("PREPEND A: b", "REPLACE A: b", "STRIP", "IGNORE")],
-        *[("sender_checks", action) for action in ("REPLACE A: b", "STRIP", "IGNORE")],
+        (key, action)
+        for key in ("client_checks", "sender_checks", "recipient_checks")
+        for action in ("REPLACE A: b", "STRIP", "IGNORE")
     ],
 )
 def test_edits_that_cannot_be_had_are_a_mistake(make: Make, key: str, action: str) -> None:
@@ -427,3 +436,227 @@ def test_the_sample_tables_find_what_they_say(text: bytes, of: Envelope | None, 
 
     assert detail.startswith(finding)
     assert bool(detail) is bool(finding)
+
+
+# edits of the body
+
+
+def body_of(rules: Rules, text: bytes) -> bytes | None:
+    """The body that a message gets, with LF at the end of its lines; None where it keeps its own."""
+    changes = scan(rules, text).changes
+    return None if changes.body is None else b"".join(changes.body()).replace(b"\r\n", b"\n")
+
+
+EDITS = "/^(secret): (.*)/ REPLACE [$1] $2 ä\n/^advert/ IGNORE\n/^quoted/ STRIP\n/^pre/ PREPEND in front"
+LINES = "kept\nsecret: grün\nadvert\nprefix\nquoted\nlast\n"
+EDITED = "kept\n[secret] grün ä\nin front\nprefix\nlast\n"
+
+
+def part(text: str, encoding: str) -> bytes:
+    raw = text.encode()
+    if encoding == "base64":
+        raw = b64encode(raw.replace(b"\n", b"\r\n"))
+        raw = b"\n".join(raw[at : at + 76] for at in range(0, len(raw), 76)) + b"\n"
+    elif encoding == "quoted-printable":
+        raw = encodestring(raw)
+    head = f"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: {encoding}\n\n"
+    return head.encode() + raw
+
+
+@pytest.mark.parametrize("encoding", ["8bit", "quoted-printable", "base64"])
+def test_lines_are_edited_in_any_encoding(make: Make, encoding: str) -> None:
+    before, after = (part(text, encoding) for text in (LINES, EDITED))
+    rules = make(body_checks=EDITS)
+
+    assert body_of(rules, before) == after.partition(b"\n\n")[2]
+    around = b"Content-Type: multipart/mixed; boundary=b\n\nadvert-free?\n--b\n%b\n--b\n\nother =\n--b--\n"
+    expected = (around % after).partition(b"\n\n")[2].replace(b"advert-free?\n", b"")
+    assert body_of(rules, around % before) == expected
+
+
+@pytest.mark.parametrize("encoding", ["8bit", "quoted-printable", "base64"])
+def test_a_message_without_such_lines_keeps_its_body(make: Make, encoding: str) -> None:
+    assert body_of(make(body_checks=EDITS), part("nothing\n", encoding)) is None
+
+
+def test_edits_are_told_but_for_ignore_and_are_no_finding(make: Make) -> None:
+    report = scan(make(body_checks=EDITS), part(LINES, "base64"))
+
+    assert (report.finding, report.response) == (Finding.CLEAN, None)
+    assert report.detail == (
+        "body_checks:1 REPLACE [secret] grün ä; body_checks:4 PREPEND in front; body_checks:3 STRIP quoted"
+    )
+
+
+def test_without_decoding_bytes_are_edited_as_they_stand(make: Make) -> None:
+    rules = make(body_checks="/^YQ==/ REPLACE YgÄ==\n/^=C3/ IGNORE", decode=False)
+
+    assert body_of(rules, part("a", "base64")) == "YgÄ==\n".encode()
+    assert body_of(rules, part("äx\ny", "quoted-printable")) == b"y"
+
+
+def test_an_encoded_line_is_refused_as_it_stands_and_edited_decoded(make: Make) -> None:
+    text = part("some words\n", "base64")
+
+    assert body_of(make(body_checks="/^c29tZ/ IGNORE"), text) is None
+    assert scan(make(body_checks="/^c29tZ/ REJECT"), text).response == REJECT
+    assert body_of(make(body_checks="/^some words$/ IGNORE"), text) == b"\n"
+
+
+FIELDS = b"""Content-Type: multipart/mixed; boundary=x
+
+--x
+X-Long: folded
+ and more
+Content-Disposition: inline; filename=a
+Content-Type: message/rfc822
+
+Subject: inner
+X-Inner: 1
+
+text
+--x--
+"""
+
+
+def test_fields_of_parts_are_edited_in_place(make: Make) -> None:
+    rules = make(
+        mime_header_checks="/^X-Long:/ IGNORE\n/^(Content-D[a-z]+): [a-z]+(.*)/ REPLACE $1: attachment$2\n"
+        "/^Subject: (.*)/ PREPEND X-Was: <ä>\n/^X-Inner/ STRIP"
+    )
+    expected = FIELDS.replace(b"X-Long: folded\n and more\n", b"").replace(b"inline;", b"attachment;")
+    expected = expected.replace(b"X-Inner: 1\n", b"")
+    expected = expected.replace(b"Subject:", b"X-Was: =?utf-8?b?PMOkPg==?=\nSubject:")
+
+    assert body_of(rules, FIELDS) == expected.partition(b"\n\n")[2]
+
+
+def test_mime_fields_of_the_message_are_edited_in_its_header(make: Make) -> None:
+    rules = make(mime_header_checks="/^Content-Type:/ REPLACE Content-Type: text/plain")
+    changes = scan(rules, b"A: b\nContent-Type: text/html\n\nx\n").changes
+
+    assert (changes.edits, changes.body) == ((Replace(1, b"Content-Type: text/plain\r\n"),), None)
+
+
+@pytest.mark.parametrize("key", ["header_checks", "mime_header_checks"])
+def test_what_goes_into_a_header_has_to_be_a_field(make: Make, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"/{key}, line 1: REPLACE takes a header field"):
+        make(**{key: "/a/ REPLACE some text"})
+
+
+SIGNED = b"DKIM-Signature: v=1; d=example.com; h=from; b=x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(SIGNED + b"\nadvert\n", id="DKIM"),
+        pytest.param(SIGNED.replace(b"DKIM", b"ARC-Message") + b"\nadvert\n", id="ARC"),
+        pytest.param(FIELDS.replace(b"mixed", b"signed").replace(b"text", b"advert"), id="S/MIME"),
+        pytest.param(FIELDS.replace(b"mixed", b"encrypted").replace(b"text", b"advert"), id="PGP"),
+        pytest.param(b"Content-Type: application/pkcs7-mime\n\nadvert\n", id="opaque"),
+    ],
+)
+def test_what_a_signature_covers_is_left_alone_unless_told(make: Make, text: bytes) -> None:
+    rules = make(body_checks=EDITS, mime_header_checks="/^X-Inner/ REPLACE X: y")
+    report = scan(rules, text)
+
+    assert report.changes.body is None
+    assert "body_checks:2 IGNORE advert (not done: signed or encrypted)" in report.detail
+    changed = body_of(rules_of(rules.settings, changes_signed=True), text)
+    assert changed is not None
+    assert b"advert" not in changed
+    assert b"X-Inner" not in changed
+
+
+def test_what_is_beside_a_signed_part_is_edited(make: Make) -> None:
+    signed = b"Content-Type: multipart/signed; boundary=s\n\n--s\n\nadvert\n--s--\n"
+    text = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n%b--b\n\nadvert\nend\n--b--\n" % signed
+
+    assert body_of(make(body_checks=EDITS), text) == b"--b\n%b--b\n\nend\n--b--\n" % signed
+
+
+@pytest.mark.parametrize("action", ["PASS", "HOLD"])
+def test_lines_that_were_edited_before_the_search_ended_stay_so(make: Make, action: str) -> None:
+    rules = make(body_checks=EDITS + f"\n/^last/ {action}")
+    text = part("advert\nlast\n" + "x\n" * 10, "base64")
+
+    assert body_of(rules, text) == part("last\n" + "x\n" * 10, "base64").partition(b"\n\n")[2]
+
+
+def test_of_a_part_lines_are_edited_up_to_the_limit(make: Make) -> None:
+    rules = make(body_checks="/^x/ IGNORE", body_limit=1000)
+    text = "x\n" * 100 + "y" * 1000 + "\n" + "x\n" * 3
+
+    for encoding in ("8bit", "quoted-printable"):
+        assert (body_of(rules, part(text, encoding)) or b"").endswith(b"y\nx\nx\nx\n")
+
+
+def test_the_last_line_of_a_part_goes_without_a_trace(make: Make) -> None:
+    text = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\nkept\nadvert\n--b\n\nadvert\n--b--\n"
+
+    assert body_of(make(body_checks=EDITS), text) == b"--b\n\nkept\n--b\n\n--b--\n"
+
+
+def test_both_readings_of_a_broken_header_are_edited_once(make: Make) -> None:
+    text = b"Content-Type: multipart/mixed; boundary=b\n\n--b\nA: b\nodd\nadvert\nB: c\n\ntext\n--b--\n"
+    rules = make(body_checks="/^(advert|B:)/ IGNORE", mime_header_checks="/^C/ PREPEND X: y")
+
+    assert body_of(rules, text) == b"--b\nA: b\nodd\n\ntext\n--b--\n"
+
+
+def test_edits_of_any_number_of_lines_are_kept_outside_of_memory(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("/^x/ REPLACE y\n", encoding="utf-8")
+    settings = RulesSettings(body_checks=(str(tmp_path / "t"),), body_limit=0)
+    mail = Message(lambda: iter([b"A: b\r\n\r\n", *[b"x\r\n" * 500] * 20]))
+    rules = Rules(settings, Workspace(str(tmp_path), 1000))
+    tracemalloc.start()
+    try:
+        report = rules.scan(mail, envelope(), Deadline.never(FakeClock()))
+        assert report.changes.body is not None
+        assert sum(piece.count(b"y") for piece in report.changes.body()) == 10_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_700_000  # as many splices would take twice as much
+
+
+def test_more_edits_than_a_message_may_have_are_a_failure(make: Make, tmp_path: Path) -> None:
+    settings = make(body_checks="/x/ PREPEND " + "y" * 900).settings
+    rules = Rules(settings, Workspace(str(tmp_path), 1000, 100_000))
+
+    with pytest.raises(ScannerFailure, match="more than a message may have"):
+        scan(rules, b"A: b\n\n" + b"x\n" * 500)
+
+
+SOME = st.one_of(st.sampled_from([*HEADERS, b"advert\n", b"prefix\n"]), st.binary(max_size=20))
+
+
+@given(st.lists(SOME, max_size=20))
+def test_whatever_is_edited_the_rest_stays(pieces: list[bytes]) -> None:
+    text = b"Content-Type: multipart/mixed; boundary=x\n\n" + b"".join(pieces)
+    mail = Message.in_memory(b"".join(without_strays(iter([text]))))
+    with tempfile.TemporaryDirectory() as directory:
+        table = Path(directory, "t")
+        table.write_text("/^advert$/ REPLACE ADVERT\n/^prefix/ PREPEND before\n", encoding="utf-8")
+        settings = RulesSettings(body_checks=(str(table),), decode=False)
+        report = rules_of(settings).scan(mail, envelope(), Deadline.never(FakeClock()))
+    old = b"".join(mail.body())
+    new = old if report.changes.body is None else b"".join(report.changes.body())
+
+    assert new.replace(b"before\r\n", b"").replace(b"ADVERT", b"advert") == old
+
+
+def test_hostile_messages_can_be_edited(make: Make) -> None:
+    rules = make(
+        body_checks="/[aeiou]/ IGNORE\n/./ REPLACE x",
+        mime_header_checks="/^(X|Subject)/ IGNORE\n/^C/ PREPEND X-A: b\n/./ REPLACE A: b",
+    )
+    rules = rules_of(rules.settings, changes_signed=True)
+    for name, content in hostile.messages(120, seed=5):
+        if len(content) > 200_000:
+            continue
+        report = rules.scan(Message.in_memory(content), envelope(), Deadline.never(FakeClock()))
+        assert report.finding is Finding.CLEAN, name
+        if report.changes.body is not None:
+            assert sum(map(len, report.changes.body())) <= 4 * len(content) + 1000, name
