@@ -35,6 +35,7 @@ LINE_BYTES = 65536
 _SEVEN_BIT = ("utf_7", "hz", "iso2022")
 # Those in which a line end is not the byte LF, or what stands behind it depends on what is in front.
 _WIDE = ("utf_16", "utf_32")
+_NEARLY_ASCII = ("johab", "shift_jis")  # in which a backslash is money
 _ENCODINGS = frozenset({"base64", "quoted-printable", "uuencode"})
 _AMBIGUOUS = "it can be read in several ways"
 
@@ -204,7 +205,10 @@ class _DecodedLines:
         self._charset = part.charset
         self._transfer = decoder(encoding)
         self._characters = ToUtf8(part.charset)
-        self._is_by_line = not codec_of(part.charset).startswith((*_SEVEN_BIT, *_WIDE))
+        codec = codec_of(part.charset)
+        self._is_by_line = not codec.startswith((*_SEVEN_BIT, *_WIDE))
+        self._is_ascii_based = not codec.startswith(_NEARLY_ASCII)
+        self._model = Spot()  # of all lines, as it was for the last
         self._lines = _Lines()
         self._lines.move_to(0)
         self._hindrance = self._hindrance_of(part)
@@ -241,9 +245,12 @@ class _DecodedLines:
         yield from map(self._line, self._lines.more(data))
 
     def _line(self, cut: Cut, hindrance: str = "") -> Line:
-        text = to_utf8(cut.text, self._charset) if self._is_by_line else cut.text
-        model = Spot(part=self._begin, hindrance=self._hindrance or hindrance, charset=self._charset)
-        return Line(Subject(None, text), cut, model)
+        is_utf8 = not self._is_by_line or (self._is_ascii_based and cut.text.isascii())
+        text = cut.text if is_utf8 else to_utf8(cut.text, self._charset)
+        hindrance = self._hindrance or hindrance
+        if hindrance != self._model.hindrance or self._begin != self._model.part:
+            self._model = Spot(part=self._begin, hindrance=hindrance, charset=self._charset)
+        return Line(Subject(None, text), cut, self._model)
 
     def _hindrance_of(self, part: PartBegin) -> str:
         if len(part.media.encodings) > 1 or part.is_multipart or part.is_message or part.is_extra:
@@ -269,7 +276,11 @@ class _Lines:
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
             text = line.removesuffix(b"\r")
-            yield from self._pieces(text, b"\n" if len(text) == len(line) else b"\r\n", is_end=True)
+            end = b"\n" if len(text) == len(line) else b"\r\n"
+            if len(text) > LINE_BYTES:
+                yield from self._pieces(text, end, is_end=True)
+            elif text:
+                yield Cut(self._at, text, end, not self._is_begun)
             self._pass(len(line) + 1)
             self._is_begun = False
         whole = len(rest) - len(rest) % LINE_BYTES if len(rest) > LINE_BYTES else 0

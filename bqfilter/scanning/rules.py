@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from bqfilter.config.content import RulesSettings
 from bqfilter.errors import ConfigError, ScannerFailure
@@ -70,8 +70,7 @@ _MIME_FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
+class _Lookup(NamedTuple):
     """A text to look up in the tables of a key.
 
     `field` is its number in the header of the message; `line` or `spot` is where it stands in the body, which
