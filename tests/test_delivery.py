@@ -25,12 +25,16 @@ from bqfilter.config.schema import Settings
 from bqfilter.errors import ScannerFailure
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
+from bqfilter.mail.body_edits import Splice
 from bqfilter.mail.envelope import Client
+from bqfilter.mail.message import Message
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.quarantine import Quarantine, State
 from bqfilter.quarantine.store import Kept
+from bqfilter.scanning.line_edits import EditedBody, Splices
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import CLEAN, Changes, Report
 from bqfilter.smtp import replies
 from bqfilter.smtp.commands import parse_command
@@ -274,6 +278,35 @@ def test_a_body_that_the_server_cannot_take_is_not_sent(make: Make) -> None:
 
     assert (outcome.result, bench.server.messages) == (Result.TEMPFAILED, [])
     assert "8BITMIME" in outcome.cause
+
+
+def edits_text(text: bytes) -> Changes:
+    """The body is one line, which is replaced."""
+    kept = Splices(Workspace("/nowhere", 1000))
+    kept.add(Splice(0, 4, text))
+    kept.settle()
+    return Changes(body=EditedBody(Message.in_memory(CONTENT), (kept,)))
+
+
+def test_an_edited_body_is_declared_as_what_it_is(make: Make) -> None:
+    bench = make(scanner("one", Report(CLEAN.finding, changes=edits_text(".ä".encode()))))
+
+    assert bench.run(mail=b"MAIL FROM:<a@x> SIZE=100 BODY=7BIT").result is Result.ACCEPTED
+    (message,) = bench.server.messages
+    assert message == b"Subject: x\r\nTo: all\r\n\r\n..\xc3\xa4\r\n.\r\n"
+    mails = [line for line in bench.server.commands if line.startswith(b"MAIL")]
+    assert mails[1] == b"MAIL FROM:<a@x> SIZE=%d BODY=8BITMIME" % (len(message) - 3)
+
+
+def test_recipients_whose_bodies_are_edited_alike_share_a_transaction(make: Make) -> None:
+    policies = policy("first", "b@"), policy("second", "c@"), policy("third", "d@", scanners=("other",))
+    one = scanner("one", Report(CLEAN.finding, changes=edits_text(b"1")))
+    other = scanner("other", Report(CLEAN.finding, changes=edits_text(b"2")))
+    bench = make(one, other, policies=policies)
+
+    assert bench.run(b"b@y", b"c@y", b"d@y").result is Result.ACCEPTED
+    assert [message.partition(b"\r\n\r\n")[2] for message in bench.server.messages] == [b"2\r\n.\r\n"] * 2
+    assert len(bench.sent_to(1)) == 2
 
 
 def test_recipients_whose_copies_are_alike_share_a_transaction(make: Make) -> None:

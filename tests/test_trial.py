@@ -10,9 +10,12 @@ from bqfilter.config.content import PolicySettings
 from bqfilter.config.content_kinds import AddressPattern
 from bqfilter.errors import PeerUnreachable
 from bqfilter.log import Log
+from bqfilter.mail.body_edits import Splice
 from bqfilter.mail.fields import TOP, Insert, Remove, Replace
 from bqfilter.mail.message import Message
 from bqfilter.net.address import Endpoint
+from bqfilter.scanning.line_edits import EditedBody, Splices
+from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import Changes, Finding, Report
 from bqfilter.trial import Trial, envelope_of, read_message, try_out
 from tests.doubles.recorder import RecordingSink
@@ -54,6 +57,7 @@ def test_a_clean_message_would_be_passed_on_as_it_is() -> None:
 
     assert (str(trial.reply), trial.has_findings) == ("250 2.0.0 Ok", False)
     assert (opinion.changes, opinion.has_new_body, opinion.signatures) == ((), False, ())
+    assert opinion.body_changes == ()
     assert opinion.judged.group.policy.name == "default"
     assert [report.scanner for report in opinion.judged.verdict.reports] == ["one"]
 
@@ -125,6 +129,35 @@ def test_only_what_differs_is_told_of_a_header_with_many_fields_that_are_the_sam
     (opinion,) = tried(content, scanner("one", changed(Remove(450)))).opinions
 
     assert opinion.changes == ("-A: b",)
+
+
+def edits_of(content: bytes, *splices: Splice) -> EditedBody:
+    kept = Splices(Workspace("/nowhere", 1 << 20))
+    for splice in splices:
+        kept.add(splice)
+    kept.settle()
+    return EditedBody(Message.in_memory(content), (kept,))
+
+
+def test_edits_of_the_body_are_told_line_by_line() -> None:
+    body = edits_of(CONTENT, Splice(0, 0, b"one\r\ntwo\r\n"), Splice(0, 6, b"Gr\xfc\xdfe"))
+    (opinion,) = tried(CONTENT, scanner("one", changed(body=body))).opinions
+
+    assert (opinion.changes, opinion.has_new_body) == ((), True)
+    assert opinion.body_changes == ("+one", "+two", "-Hello.", "+Gr\\xfc\\xdfe")
+
+
+def test_of_many_edits_the_first_are_told() -> None:
+    body = edits_of(CONTENT, *[Splice(0, 0, b"x" * 5000 + b"\r\n")] * 200)
+    (opinion,) = tried(CONTENT, scanner("one", changed(body=body))).opinions
+
+    assert opinion.body_changes == (*["+" + "x" * 999] * 100, "...")
+
+
+def test_of_another_body_nothing_but_that_is_told() -> None:
+    (opinion,) = tried(CONTENT, scanner("one", changed(body=lambda: iter([b"x\r\n"])))).opinions
+
+    assert (opinion.has_new_body, opinion.body_changes) == (True, ())
 
 
 # Signed, what is done with it, and whether the signature holds before and after.

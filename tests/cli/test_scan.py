@@ -96,6 +96,33 @@ def test_a_redirection_is_shown(tmp_path: Path) -> None:
     assert "\n    goes to new@here.example instead\n" in result.stdout
 
 
+def edits_hello(directory: Path) -> str:
+    """A table that replaces the line, which is the whole body."""
+    (directory / "body_checks").write_text("/^Hello\\./ REPLACE Goodbye.\n", encoding="utf-8")
+    return f'[[rules]]\nbody_checks = ["{directory}/body_checks"]\n'
+
+
+def test_edits_of_the_body_are_shown(tmp_path: Path) -> None:
+    result = run(tmp_path, more=edits_hello(tmp_path), one=CONTENT)
+    as_json = json.loads(run(tmp_path, "--json", more=edits_hello(tmp_path), one=CONTENT).stdout)
+
+    assert result.exit_code == 0, result.output
+    assert "\n    the body is edited:\n    -Hello.\n    +Goodbye.\n" in result.stdout
+    assert as_json["policies"][0]["body_changes"] == ["-Hello.", "+Goodbye."]
+    assert as_json["policies"][0]["has_new_body"] is True
+
+
+def test_edits_that_a_signature_would_suffer_from_are_shown_where_they_are_made(tmp_path: Path) -> None:
+    spared = run(tmp_path, more=edits_hello(tmp_path), one=signed(CONTENT))
+    told = edits_hello(tmp_path) + "[headers]\nchange_signed = true\n"
+    made = run(tmp_path, more=told, one=signed(CONTENT))
+
+    assert "REPLACE Goodbye. (not done: signed or encrypted)\n" in spared.stdout
+    assert spared.stdout.endswith("verifies before, verifies after\n")
+    assert "\n    +Goodbye.\n" in made.stdout
+    assert made.stdout.endswith("verifies before, FAILS after\n")
+
+
 def test_json_has_an_object_for_each_file(tmp_path: Path) -> None:
     result = run(tmp_path, "--json", good=signed(CONTENT), bad=BANNED)
     good, bad = map(json.loads, result.stdout.splitlines())

@@ -41,7 +41,10 @@ def before_filter_services(filter_address: str) -> list[Service]:
 
 
 def after_filter_services() -> list[Service]:
-    """They take mail back from the filter. `after-exempting` cleans up line endings, but not the filter's."""
+    """They take mail back from the filter. `after-exempting` cleans up line endings, but not the filter's.
+
+    `after-editing` is for a site without a filter, whose Postfix edits bodies by itself.
+    """
     usual = {
         "smtpd_authorized_xforward_hosts": "127.0.0.0/8",
         "smtpd_recipient_restrictions": "check_recipient_access regexp:$config_directory/recipient_access",
@@ -56,6 +59,7 @@ def after_filter_services() -> list[Service]:
         Service("after-hasty", usual | {"smtpd_timeout": "1s"}),
         Service("after-verbose", usual, program="smtpd -v"),
         Service("after-exempting", usual | exempting),
+        Service("after-editing", {"cleanup_service_name": "cleanup-editing"}),
     ]
 
 

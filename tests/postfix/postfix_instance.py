@@ -75,6 +75,11 @@ MASTER_CF = """\
 postlog unix-dgram n - n - 1 postlogd
 pickup  unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
+cleanup-editing unix n - n - 0 cleanup
+  -o header_checks=
+  -o body_checks=regexp:$config_directory/body_edits
+  -o mime_header_checks=regexp:$config_directory/part_edits
+  -o nested_header_checks=regexp:$config_directory/part_edits
 qmgr    unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce  unix - - n - 0 bounce
@@ -94,6 +99,21 @@ tlsmgr  unix - - n 1000? 1 tlsmgr
 """
 
 MAILBOX_DOMAINS = f"/^(.+\\.)?{re.escape(MAILBOX_DOMAIN)}$/ here\n"
+
+# What rules can do to a body and to the headers in it, for Postfix itself and for bqfilterd.
+BODY_EDITS = """\
+/^(Secret): (.*)/ REPLACE [$1] ...
+/^Advertisement/ IGNORE
+/^Unsubscribe/ STRIP it leads nowhere
+/^Dear/ PREPEND From outside:
+/^all alone$/ REPLACE .
+"""
+PART_EDITS = """\
+/^X-Drop:/ IGNORE
+/^X-Tell:/ STRIP
+/^(Content-Disposition): *inline(.*)/ REPLACE $1: attachment$2
+/^X-Above:/ PREPEND X-New: one
+"""
 
 HEADER_CHECKS = "/^X-Unwanted:/ REJECT not wanted here\n"
 
@@ -272,6 +292,8 @@ class PostfixInstance:
         os.chown(self.directory / "mail", NOBODY, NOBODY)
         (self.directory / "c" / "announce").write_text(ANNOUNCE)
         (self.directory / "c" / "header_checks").write_text(HEADER_CHECKS)
+        (self.directory / "c" / "body_edits").write_text(BODY_EDITS)
+        (self.directory / "c" / "part_edits").write_text(PART_EDITS)
         (self.directory / "c" / "mailbox_domains").write_text(MAILBOX_DOMAINS)
         (self.directory / "c" / "recipient_access").write_text(RECIPIENT_ACCESS)
         self._write_main_cf()

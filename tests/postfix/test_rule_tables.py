@@ -1,9 +1,12 @@
 """Tables of rules beside Postfix's own reading of them: the same file, the same lines, the same answers.
 
 `postmap -q` is asked, which reads a table as cleanup(8) does and needs no running Postfix. Tables of both its
-types are compared: regexp, and pcre for the flags that only that has.
+types are compared: regexp, and pcre for the flags that only that has. Edits of bodies are compared with what
+a running Postfix makes of the same message.
 """
 
+import base64
+import quopri
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +25,10 @@ from bqfilter.scanning.rule_subjects import PartLines, field_subject
 from bqfilter.scanning.rule_table import Applied, parse_table
 from tests.doubles.components import missing, require
 from tests.doubles.programs import short_directory
+
+from .conftest import Filters
+from .postfix_instance import PostfixInstance, fresh_address
+from .smtp_client import SENDER, submit
 
 SAMPLES = Path(__file__).resolve().parents[2] / "etc" / "rules"
 
@@ -275,3 +282,86 @@ def test_postfix_reads_the_sample_tables_too(postmap: Postmap, path: Path, kind:
     lines = [*LINES, b"Subject: You have WON a prize", b"X-Mailer: mutt", b"x@a.spam.example", b"aGVs" * 18]
 
     assert our_answers(path.read_bytes(), lines) == postmap.answers(kind, path.read_bytes(), lines)
+
+
+TEXT = (
+    "Dear Bert,\n\nSecret: gr\u00fcn\nAdvertisement of something\nthis stays, with a \u20ac = 100 ct\n"
+    "Unsubscribe: http://example.com/\nlast\n"
+)
+EDITED_TEXT = "From outside:\nDear Bert,\n\n[Secret] ...\nthis stays, with a \u20ac = 100 ct\nlast\n"
+
+
+def part(encoding: str, text: str) -> bytes:
+    """A part with this text, lines ending in LF."""
+    raw = text.encode()
+    if encoding == "quoted-printable":
+        raw = quopri.encodestring(raw)
+    elif encoding == "base64":
+        raw = base64.encodebytes(raw.replace(b"\n", b"\r\n"))
+    fields = f"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: {encoding}\n\n"
+    return fields.encode() + raw
+
+
+def mixed(*parts: bytes) -> bytes:
+    """A message made of parts, lines ending in LF."""
+    head = b"Subject: parts\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=cut\n\n"
+    return head + b"".join(b"--cut\n" + part for part in parts) + b"--cut--\n"
+
+
+def delivered(postfix: PostfixInstance, service: str, content: bytes) -> bytes:
+    """The body with which it arrives, lines ending in LF, when it is handed to this service."""
+    recipient = fresh_address()
+    reply = submit(postfix.at(service), SENDER, [recipient], content.replace(b"\n", b"\r\n"))
+    assert reply.startswith(b"250 2.0.0 "), reply
+    postfix.inbox.wait_for(recipient)
+    postfix.settle()
+    (message,) = postfix.inbox.messages(recipient)
+    return message.partition(b"\n\n")[2]
+
+
+def edits(postfix: PostfixInstance, **keys: object) -> dict[str, object]:
+    """A [[rules]] table with the tables that the Postfix itself has."""
+    directory = postfix.directory / "c"
+    return {
+        "body_checks": [str(directory / "body_edits")],
+        "mime_header_checks": [str(directory / "part_edits")],
+        **keys,
+    }
+
+
+def test_lines_are_replaced_and_stripped_in_plain_and_in_encoded_parts(
+    postfix: PostfixInstance, filters: Filters
+) -> None:
+    running = filters.start(rules=[edits(postfix)])
+    encodings = ("8bit", "quoted-printable", "base64")
+    attachment = (
+        b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\nU2VjcmV0OiB4Cg==\n"
+    )
+    sent = mixed(*(part(one, TEXT) for one in encodings), attachment)
+
+    assert (
+        delivered(postfix, "before", sent)
+        == (mixed(*(part(one, EDITED_TEXT) for one in encodings), attachment).partition(b"\n\n")[2])
+    )
+    assert running.trouble() == []
+
+
+TO_BE_EDITED = (
+    mixed(
+        b"\nDear Bert,\nSecret: 1\nkept\nUnsubscribe here\n",
+        b"X-Above: 1\nContent-Disposition: inline;\n filename=a\nX-Drop: 1\n folded\nX-B: x\n\nall alone\n",
+        b"Content-Type: message/rfc822\nX-Tell: 1\n\nSubject: inner\nX-Drop: 2\n\nAdvertisement\nSecret: 2\n",
+        b"X-Drop: 3\n\n\nAdvertisement\n",
+    )
+    + b"Unsubscribe\n.\nSecret: epilogue\n"
+)
+
+
+def test_a_message_is_edited_as_postfix_itself_would(postfix: PostfixInstance, filters: Filters) -> None:
+    filters.start(rules=[edits(postfix, decode=False)])
+    theirs = delivered(postfix, "after-editing", TO_BE_EDITED)
+
+    assert delivered(postfix, "before", TO_BE_EDITED) == theirs
+    assert theirs != TO_BE_EDITED.partition(b"\n\n")[2]
+    for gone in (b"Secret:", b"Advertisement", b"Unsubscribe", b"X-Drop", b"X-Tell", b"inline"):
+        assert gone not in theirs
