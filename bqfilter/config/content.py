@@ -221,12 +221,12 @@ class RulesSettings(ScannerSettings):
         metadata=about(
             ListOf(_FILE),
             "Tables for each field of the headers of MIME parts and of messages within the message, and for "
-            "the MIME fields of its own header. Their rules cannot edit.",
+            "the MIME fields of its own header.",
         ),
     )
     body_checks: tuple[str, ...] = field(
         default=(),
-        metadata=about(ListOf(_FILE), "Tables for each line of the body. Their rules cannot edit."),
+        metadata=about(ListOf(_FILE), "Tables for each line of the body."),
     )
     sender_checks: tuple[str, ...] = field(
         default=(),
@@ -699,7 +699,8 @@ class HeaderSettings(Table):
             Flag(),
             "Whether fields that a DKIM or ARC signature covers may be changed, the subject for example, "
             "which makes the signature fail. It is about the fields that mail programs show and use: "
-            "X-Spam-Flag and the like are added and removed whatever a sender has signed.",
+            "X-Spam-Flag and the like are added and removed whatever a sender has signed. And whether rules "
+            "may edit the body of a signed message, and parts that are signed or encrypted by themselves.",
         ),
     )
     size_limit: int = field(

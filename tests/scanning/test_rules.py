@@ -427,6 +427,7 @@ def test_hostile_messages_cost_no_more_than_some_times_their_size(work: Work) ->
             id="name",
         ),
         pytest.param(b"A: b\n\nbqfilter test, please refuse this\n", None, "body_checks:9 REJECT", id="line"),
+        pytest.param(b"A: b\n\nIBAN: DE00 1234 5678 90\n", None, "body_checks:18 REPLACE", id="line edited"),
         pytest.param(b"\n", envelope(b"x@a.spam.example"), "sender_checks:8 REJECT", id="sender"),
         pytest.param(b"Subject: hello\n\nworld\n", None, "", id="nothing"),
     ],
