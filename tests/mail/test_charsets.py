@@ -105,6 +105,6 @@ def test_text_is_written_as_far_as_the_charset_has_it(charset: str, text: str, r
 
 @pytest.mark.parametrize("charset", sorted(charsets._KNOWN))
 @given(text=st.binary(max_size=20))
-@hypothesis_settings(max_examples=20)
+@hypothesis_settings(max_examples=5)
 def test_any_text_can_be_written_in_any_charset(charset: str, text: bytes) -> None:
     assert isinstance(from_utf8(text, charset), bytes)

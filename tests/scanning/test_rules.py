@@ -1,7 +1,6 @@
 """The rules scanner: which texts are looked up where, in what order, and what is done about them."""
 
 import tempfile
-import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.fields import Insert, Remove, Replace, edited
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Deadline
+from bqfilter.scanning.line_edits import Splices
 from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import CLEAN, Finding, Report
 from bqfilter.scanning.rule_pattern import Subject
@@ -606,20 +606,23 @@ def test_both_readings_of_a_broken_header_are_edited_once(make: Make) -> None:
     assert body_of(rules, text) == b"--b\nA: b\nodd\n\ntext\n--b--\n"
 
 
-def test_edits_of_any_number_of_lines_are_kept_outside_of_memory(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("/^x/ REPLACE y\n", encoding="utf-8")
-    settings = RulesSettings(body_checks=(str(tmp_path / "t"),), body_limit=0)
-    mail = Message(lambda: iter([b"A: b\r\n\r\n", *[b"x\r\n" * 500] * 24]))
-    rules = Rules(settings, Workspace(str(tmp_path), 1000))
-    tracemalloc.start()
-    try:
-        report = rules.scan(mail, envelope(), Deadline.never(FakeClock()))
-        assert report.changes.body is not None
-        assert sum(piece.count(b"y") for piece in report.changes.body()) == 12_000
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 3_000_000  # as many splices would take as much by themselves
+def test_edits_of_any_number_of_lines_are_kept_outside_of_memory(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, settle = [0], Splices.settle
+
+    def counted(splices: Splices, *at: int) -> None:
+        held.append(len(splices._pending))
+        settle(splices, *at)
+
+    monkeypatch.setattr(Splices, "settle", counted)
+    rules = make(body_checks="/^x/ REPLACE y", body_limit=0)
+    mail = Message(lambda: iter([b"A: b\r\n\r\n", *[b"x\r\n" * 500] * 100]))
+    report = rules.scan(mail, envelope(), Deadline.never(FakeClock()))
+
+    assert report.changes.body is not None
+    assert sum(piece.count(b"y") for piece in report.changes.body()) == 50_000
+    assert max(held) < 10_000  # those of one piece
 
 
 def test_more_edits_than_a_message_may_have_are_a_failure(make: Make, tmp_path: Path) -> None:
@@ -654,8 +657,8 @@ def test_hostile_messages_can_be_edited(make: Make) -> None:
         mime_header_checks="/^(X|Subject)/ IGNORE\n/^C/ PREPEND X-A: b\n/./ REPLACE A: b",
     )
     rules = rules_of(rules.settings, changes_signed=True)
-    for name, content in hostile.messages(120, seed=5):
-        if len(content) > 200_000:
+    for name, content in hostile.messages(80, seed=5):
+        if len(content) > 50_000:
             continue
         report = rules.scan(Message.in_memory(content), envelope(), Deadline.never(FakeClock()))
         assert report.finding is Finding.CLEAN, name
