@@ -77,7 +77,7 @@ class Table:
             rule = self._rules[at]
             groups = rule.pattern.find(subject)
             if groups is not None and rule.action is not None:
-                is_decoded = rule.action.verb.is_edit and not rule.pattern.finds_raw(subject)
+                is_decoded = subject.decoded is not None and not rule.pattern.finds_raw(subject)
                 return Applied(f"{self._name}:{rule.line}", rule.action, groups, is_decoded)
             at = rule.otherwise if groups is None else at + 1
         return None

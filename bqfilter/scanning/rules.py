@@ -93,7 +93,7 @@ class _Lookup(NamedTuple):
 
     def is_for(self, applied: Applied) -> bool:
         """Encoded lines of text are not edited: their decoded form is."""
-        return self.line is None or self.line.spot is not None or not applied.action.verb.is_edit
+        return self.line is None or self.line.model is not None or not applied.action.verb.is_edit
 
 
 @dataclass(frozen=True, slots=True)
