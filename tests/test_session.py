@@ -19,6 +19,7 @@ from bqfilter.upstream import Upstream
 from tests.doubles.clock import FakeClock
 from tests.doubles.means import means
 from tests.doubles.recorder import RecordingSink
+from tests.doubles.scanners import FakeScanner, hit, scanner, with_scanners
 from tests.doubles.settings import HOSTNAME, settings
 from tests.doubles.streams import CLOSE, RESET, Event, ScriptedStream
 from tests.doubles.upstream import HANGUP, SILENCE, XFORWARD, FakeUpstream
@@ -69,16 +70,18 @@ def hold(
     drains: bool = False,
     stumbles: bool = False,
     buffer: int = 65536,
+    scanners: Sequence[FakeScanner] = (),
 ) -> Held:
     """Hold a session with a scripted client over these servers; only one that `stumbles` may meet a bug."""
     clock, sink, results, stages = server.clock, RecordingSink(), list[Result](), list[Stage]()
-    given, log = settings(*lines), Log(sink, is_json=False)
+    given, log = with_scanners(settings(*lines), scanners), Log(sink, is_json=False)
     upstream = Upstream(given, [SocketAddress(2, ("127.0.0.1", 10026))], HOSTNAME, clock, server.connect, log)
 
     def count(outcome: Outcome) -> None:
         results.append(outcome.result)
 
-    around = Surroundings(means(given, upstream, clock, log), HOSTNAME, clock, bytearray(buffer), count)
+    given_all = means(given, upstream, clock, log, scanners)
+    around = Surroundings(given_all, HOSTNAME, clock, bytearray(buffer), count)
     client = ScriptedStream(clock, events)
     ledger = Ledger(clock, lambda stage, _now, _until: stages.append(stage))
     session = Session(client, around, ledger, log)
@@ -188,6 +191,18 @@ def test_the_log_says_in_postfix_s_words_after_what_a_client_was_lost(sent: list
     held = hold(servers(), sent)
 
     assert [line for line in held.sink.lines if line.startswith(event)] == held.sink.lines[-1:]
+
+
+def test_the_log_says_why_a_message_was_dropped() -> None:
+    held = hold(
+        servers(), [OPENING, ENVELOPE, MESSAGE, b"QUIT\r\n"],
+        scanners=[scanner("one", hit("found it", response="discard"))],
+    )  # fmt: skip
+
+    assert held.server.messages == []
+    assert held.results == [Result.DISCARDED]
+    (line,) = [line for line in held.sink.lines if line.startswith("message ")]
+    assert 'reply="250 2.0.0 Ok" policy=default verdict=discard why="one: found it"' in line
 
 
 @pytest.mark.parametrize(

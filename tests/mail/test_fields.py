@@ -72,6 +72,12 @@ def test_edits_leave_all_else_alone(edits: list[Edit], outcome: bytes) -> None:
     assert edited(Header(b"A: 1\r\nB: 2\r\n"), edits) == outcome
 
 
+def test_what_is_not_edited_keeps_blanks_folds_and_odd_bytes() -> None:
+    odd = b"A :\t1 \r\n \r\n\t2\r\n", b"B:2\r\n", b"c:\xff\x00\r\n"
+
+    assert edited(Header(b"".join(odd)), [Replace(1, b"B: 3\r\n")]) == odd[0] + b"B: 3\r\n" + odd[2]
+
+
 @given(st.text(max_size=3000))
 def test_no_value_can_end_its_field(value: str) -> None:
     field = make_field("X-Test", value)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import combinations_with_replacement
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,12 @@ def test_the_end_of_data_is_found_wherever_the_stream_is_cut(data: bytes, at: li
 
     assert message == naive_message(data)
     assert (message, is_clean) == scan([data])
+
+
+@pytest.mark.parametrize("data", [b".\r\nQUIT\r\n", b"a\r\n.\r\nQUIT\r\n", b"\r\n..\r\n.\r\n\r\n.\r\n"])
+def test_an_end_of_data_cut_at_any_three_places_is_found(data: bytes) -> None:
+    for places in combinations_with_replacement(range(len(data) + 1), 3):
+        assert scan(cut(data, [*places, len(data)]))[0] == naive_message(data)
 
 
 @given(contents, cuts)

@@ -1,7 +1,7 @@
 """Command lines become values, and no line whatever raises."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bqfilter.smtp import commands, replies
@@ -26,6 +26,7 @@ from bqfilter.smtp.commands import (
 from bqfilter.smtp.phases import TABLE
 
 verbs = st.sampled_from([b"EHLO", b"mail from:", b"RCPT TO:<", b"XFORWARD", b"DATA", b"quit", b"", b"\t"])
+blanks = st.sampled_from([b"", b" ", b"\t "])
 
 
 @pytest.mark.parametrize(
@@ -149,9 +150,11 @@ def test_no_line_whatever_raises(verb: bytes, rest: bytes) -> None:
     over_long(line)
 
 
-@given(st.sampled_from([b"MAIL FROM:", b"rcpt to:"]), st.binary(max_size=200))
-def test_a_forwarded_line_is_the_line_that_came(verb: bytes, rest: bytes) -> None:
-    line = verb + rest.replace(b"\n", b"")
+@given(blanks, st.sampled_from([b"MAIL FROM:", b"rcpt to:"]), st.binary(max_size=200), blanks)
+@example(b"\t", b"MAIL FROM:", b"<a>", b" ")
+@example(b"\t", b"rcpt to:", b"<a>", b" ")
+def test_a_forwarded_line_is_the_line_that_came(lead: bytes, verb: bytes, rest: bytes, tail: bytes) -> None:
+    line = lead + verb + rest.replace(b"\n", b"") + tail
     command = parse_command(line)
 
     if isinstance(command, Mail | Rcpt):

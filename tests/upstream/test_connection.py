@@ -16,6 +16,7 @@ from bqfilter.smtp.replies import Reply
 from bqfilter.upstream.connection import Connection
 from tests.doubles.clock import FakeClock
 from tests.doubles.settings import HOSTNAME, settings
+from tests.doubles.streams import Event, ScriptedStream
 from tests.doubles.upstream import HANGUP, SILENCE, XFORWARD, FakeUpstream
 
 ADDRESS = SocketAddress(2, ("127.0.0.1", 10026))
@@ -134,6 +135,17 @@ def test_each_step_has_its_own_limit_inside_the_callers(clock: FakeClock) -> Non
     with pytest.raises(PeerTimeout):
         connection.recipient(RCPT, limit(clock, 3))
     assert clock() - before == 3
+
+
+def test_a_server_cannot_buy_time_with_single_bytes(clock: FakeClock) -> None:
+    trickle: list[Event] = [b"2", 1]
+    stream = ScriptedStream(clock, trickle * 400)
+    connection = Connection(stream, settings("timeouts.greeting = '30s'").timeouts, HOSTNAME, clock)  # type: ignore[arg-type]
+    before = clock()
+
+    with pytest.raises(PeerTimeout):
+        connection.open(limit(clock))
+    assert clock() - before == 30
 
 
 def test_commands_go_in_one_group_where_the_server_takes_them(clock: FakeClock) -> None:
