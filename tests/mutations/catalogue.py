@@ -965,7 +965,7 @@ _P6 = (
         effect="a scanner buys time for its answer with single bytes",
         file="bqfilter/scanning/exchange.py",
         old="self._received += self._stream.read(self._deadline)",
-        new="self._received += self._stream.read(self._deadline.within(float('inf')))",
+        new="self._received += self._stream.read(Deadline.after(self._deadline._clock, 10.0))",
         tests=_tests(
             "tests/scanning/test_exchange.py", "test_a_peer_that_trickles_does_not_extend_the_deadline"
         ),

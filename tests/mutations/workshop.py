@@ -26,6 +26,7 @@ from tests.mutations.mutation import Mutation
 TIMEOUT = 180.0  # seconds for the tests of one mutation; the slowest take some twenty
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "results")
 _RAN = (0, 1)  # pytest's exit status where all tests passed, or some failed
+_OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}  # by their elements in JUnit's XML
 
 
 class Fate(StrEnum):
@@ -36,6 +37,10 @@ class Fate(StrEnum):
     SKIPPED = "SKIPPED"  # a test was not run, for want of root for example: nothing is known
     BROKEN = "BROKEN"  # the tests could not be run
     HUNG = "HUNG"
+
+
+# What a test that has not failed makes of a mutant; the worst comes first.
+_FATES = {"error": Fate.BROKEN, "passed": Fate.SURVIVED, "skipped": Fate.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Workshop:
         began = time.monotonic()
         try:
             with self._made(mutation):
-                fate, words = _fate(mutation, self._run(mutation.tests))
+                fate, words = fate_of(mutation, self._run(mutation.tests))
         except (ValueError, SyntaxError) as error:
             fate, words = Fate.BROKEN, str(error)
         except subprocess.TimeoutExpired:
@@ -138,13 +143,13 @@ class Workshop:
         return Run(is_complete, _outcomes(report) if is_complete else {}, output)
 
 
-def _fate(mutation: Mutation, run: Run) -> tuple[Fate, str]:
-    """The worst of what its tests have come to."""
+def fate_of(mutation: Mutation, run: Run) -> tuple[Fate, str]:
+    """The worst that one of its tests has come to, and which; where all have failed, which these are."""
     if not run.is_complete:
         return Fate.BROKEN, run.output.strip().splitlines()[-1]
-    silent = [test for test in mutation.tests if "failed" not in run.of(test)]
-    for outcome, fate in (("error", Fate.BROKEN), ("passed", Fate.SURVIVED), ("skipped", Fate.SKIPPED)):
-        found = [test for test in silent if outcome in run.of(test)]
+    silent = {test: run.of(test) for test in mutation.tests if "failed" not in run.of(test)}
+    for outcome, fate in _FATES.items():
+        found = [test for test, outcomes in silent.items() if outcome in outcomes]
         if found:
             return fate, ", ".join(found)
     return (Fate.BROKEN, f"no such test: {', '.join(silent)}") if silent else (Fate.KILLED, _shown(mutation))
@@ -164,14 +169,8 @@ def _outcomes(report: Path) -> dict[str, str]:
         )
         node = "::".join(part for part in (file, *classes.split("."), case.get("name", "")) if part)
         kinds = {child.tag for child in case}
-        found[node] = next(
-            (outcome for tag, outcome in _TAGS.items() if tag in kinds),
-            "passed",
-        )
+        found[node] = next((outcome for tag, outcome in _OUTCOMES.items() if tag in kinds), "passed")
     return found
-
-
-_TAGS = {"failure": "failed", "error": "error", "skipped": "skipped"}
 
 
 def _write(path: Path, text: str) -> None:
