@@ -1063,17 +1063,7 @@ _P6 = (
         file="bqfilter/log/sinks.py",
         old="os.O_WRONLY | os.O_NONBLOCK |",
         new="os.O_WRONLY |",
-        tests=_tests("tests/log/test_sinks.py", "test_of_several_processes_at_a_nearly_full_pipe_none_waits")
-        + _tests("tests/pool/test_serving.py", "test_mail_flows_on_while_nobody_reads_the_log"),
-    ),
-    Mutation(
-        name="syslog-waits",
-        promise="P6",
-        effect="a worker waits for the syslog daemon",
-        file="bqfilter/log/sinks.py",
-        old="self._socket.setblocking(False)",
-        new="self._socket.settimeout(5)",
-        tests=_tests("tests/log/test_sinks.py", "test_a_syslog_daemon_that_reads_nothing_does_not_block"),
+        tests=_tests("tests/pool/test_serving.py", "test_mail_flows_on_while_nobody_reads_the_log"),
     ),
     Mutation(
         name="log-that-fails-raises",

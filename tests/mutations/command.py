@@ -1,7 +1,10 @@
 """scripts/mutate: try mutations out, and print a table of what has become of them."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import click
 
@@ -10,6 +13,7 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.workshop import Fate, Trial, Workshop
 
 ROOT = Path(__file__).resolve().parents[2]
+JOBS = 2  # mutants tried at a time: much of it is waiting
 
 
 @click.command("scripts/mutate")
@@ -39,16 +43,32 @@ def choose(mutations: Sequence[Mutation], names: Sequence[str]) -> list[Mutation
 def try_out(chosen: Sequence[Mutation], root: Path) -> int:
     """How many of the mutants are alive in the end."""
     width, alive = max(len(one.name) for one in chosen), 0
-    with Workshop.beside(root) as workshop:
-        complaints = workshop.complaints(chosen)
-        if complaints:
-            raise click.ClickException("\n".join(complaints))
-        for one in chosen:
-            trial = workshop.try_out(one)
-            alive += trial.fate is not Fate.KILLED
-            click.echo(_line(trial, width))
+    for trial in _trials(chosen, root):
+        alive += trial.fate is not Fate.KILLED
+        click.echo(_line(trial, width))
     click.echo(f"{len(chosen) - alive} of {len(chosen)} mutants killed")
     return alive
+
+
+def _trials(chosen: Sequence[Mutation], root: Path) -> Iterator[Trial]:
+    """In their order, each in whichever workshop is free."""
+    free: SimpleQueue[Workshop] = SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        workshops = [stack.enter_context(Workshop.beside(root)) for _ in range(JOBS)]
+        complaints = workshops[0].complaints(chosen)
+        if complaints:
+            raise click.ClickException("\n".join(complaints))
+        for workshop in workshops:
+            free.put(workshop)
+
+        def one(mutation: Mutation) -> Trial:
+            workshop = free.get()
+            try:
+                return workshop.try_out(mutation)
+            finally:
+                free.put(workshop)
+
+        yield from stack.enter_context(ThreadPoolExecutor(JOBS)).map(one, chosen)
 
 
 def _line(trial: Trial, width: int) -> str:
