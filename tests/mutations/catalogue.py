@@ -486,6 +486,15 @@ _P2 = (
         + _tests("tests/test_release.py", "test_nobody_else_can_have_it_meanwhile"),
     ),
     Mutation(
+        name="unheard-acceptance-untold",
+        promise="P2",
+        effect="the log does not say that a client left before it heard of the delivery",
+        file="bqfilter/session.py",
+        old="        if is_unheard:\n",
+        new="        if False:\n",
+        tests=_transcripts("client-left-before-it-heard"),
+    ),
+    Mutation(
         name="possible-duplicate-not-counted",
         promise="P2",
         effect="a worker that ends between the dot and its reply is not counted",
@@ -910,6 +919,15 @@ _P5 = (
         old="            exchange.check_sent()\n",
         new="",
         tests=_tests("tests/scanning/test_clamd.py", "test_a_verdict_about_half_a_message_is_none"),
+    ),
+    Mutation(
+        name="broken-off-scan-counts",
+        promise="P5",
+        effect="a check that spamd broke off is taken for a verdict",
+        file="bqfilter/scanning/spamd.py",
+        old="if _BROKEN_OFF in symbols",
+        new="if False",
+        tests=_tests("tests/scanning/test_spamd.py", "test_a_check_that_was_broken_off_is_no_verdict"),
     ),
     Mutation(
         name="wait-in-the-queue-ignored",

@@ -64,7 +64,7 @@ def test_with_a_bad_file_the_old_settings_and_workers_stay(sink: Sink, directory
         daemon.wait_for_log(r"error: reload failed, the old settings stay in force cause=.*bqfilterd\.toml")
         assert daemon.wait_until_idle(2) == before
         assert banner_of(daemon).startswith(b"220 filter.example ")
-        # Workers without a master serve for a moment, too: only a master takes the file once it has been mended.
+        # Workers without a master serve for a moment, too; only a master takes the file once it is mended.
         reload(daemon, settings_for(sink.endpoint, directory, runtime={"hostname": "new.example"}))
         daemon.wait_for_generation(2)
 
