@@ -357,9 +357,6 @@ _P2 = (
         old="        self._said = None\n        self._hang_up()",
         new="        self._said = None",
         tests=_tests("tests/upstream/test_leg.py", "test_an_abandoned_transaction_is_hung_up_on")
-        + _tests(
-            "tests/test_transaction.py", "test_a_client_that_leaves_during_the_hand_over_gets_no_delivery"
-        )
         + _transcripts("client-left-during-handover"),
     ),
     Mutation(
