@@ -34,6 +34,7 @@ from tests.doubles.settings import settings
 
 from .conftest import why_not
 from .postfix_instance import (
+    A_LONG_TIME_AGO,
     MAILBOX_DOMAIN,
     NOBODY,
     PostfixInstance,
@@ -53,7 +54,6 @@ AFTER = "127.0.0.1:10026/inet"
 SOCKET = "/run/bqfilter/smtp.sock"
 
 Change = Sequence[str]
-A_LONG_TIME_AGO = 1_700_000_000
 
 
 def postconf(directory: Path, *arguments: str) -> str:
