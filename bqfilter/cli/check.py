@@ -18,8 +18,8 @@ from bqfilter.config import Settings, load
     is_flag=False,
     flag_value="",
     multiple=True,
-    help="Check against Postfix too, as its postconf tells it; DIR is where its main.cf is. Repeat the "
-    "option where the two sides of the filter are two instances.",
+    help="Check against Postfix too, as its postconf tells it; DIR is where its main.cf is. "
+    "Instances that postmulti runs with it are looked at as well; repeat the option for others.",
 )
 def check(path: Path, directories: tuple[str, ...]) -> None:
     """Check the configuration and call the after-filter server.
@@ -47,11 +47,12 @@ def _agrees_with_postfix(settings: Settings, directories: Sequence[str]) -> bool
     from bqfilter.pool.startup import hostname_of
     from bqfilter.saturation.agreement import disagreements
     from bqfilter.saturation.chain import describe, find_chain
-    from bqfilter.saturation.postfix import PostfixUnreadable, read_postfix
+    from bqfilter.saturation.postfix import PostfixUnreadable, read_instances
 
     try:
-        instances = [read_postfix(directory) for directory in directories]
-        chain = find_chain(settings, hostname_of(settings).decode("ascii"), instances)
+        read = [one for directory in directories for one in read_instances(directory)]
+        instances = {one.parameters.text("config_directory"): one for one in read}
+        chain = find_chain(settings, hostname_of(settings).decode("ascii"), tuple(instances.values()))
         findings = list(disagreements(chain))
     except PostfixUnreadable as error:
         click.echo(f"WRONG postfix        {error}")

@@ -17,7 +17,7 @@ from bqfilter.config import Settings, load
 from bqfilter.config.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.advice import Place, Services
     from bqfilter.saturation.live import Live
     from bqfilter.saturation.neighbours import Neighbour
     from bqfilter.saturation.sizing import Figures, Measured, Source
@@ -87,7 +87,9 @@ _SHARE = _Number(0, 1, min_open=True, max_open=True)
 @click.option("--service-time", type=_TIME, help="Mean time a message holds a worker, without the upload.")
 @click.option("--service-cv2", type=_VARIATION, help="Variance of that time over its square. [4]")
 @click.option("--arrival-cv2", type=_VARIATION, help="The same of arrivals; more than 1: bursts. [1]")
-@click.option("--before-maxproc", type=_COUNT, help="maxproc of all services with this filter. [100]")
+@click.option(
+    "--before-maxproc", type=_COUNT, help="maxproc of all services with this filter, added up. [100]"
+)
 @click.option("--after-maxproc", type=_COUNT, help="maxproc of the after-filter service. [100]")
 @click.option("--speed-adjust/--no-speed-adjust", default=None, help="smtpd_proxy_options. [off]")
 @click.option("--upload-time", type=_TIME_OR_NONE, help="Mean time a client takes to send a message. [0s]")
@@ -140,7 +142,7 @@ def tune(
     processes for.
     """
     # Imported here: no other command needs any of it.
-    from bqfilter.saturation.advice import Services
+    from bqfilter.saturation.advice import Place, Services
     from bqfilter.saturation.neighbours import postfix_layer
     from bqfilter.saturation.sizing import MOST_ERLANGS, Source, gather, measured_layer
 
@@ -167,7 +169,8 @@ def tune(
     if is_check and figures.workers is None:
         raise click.UsageError("--check needs the present number of workers: --workers or --config")
     services = Services(
-        before_service or _before_services(neighbours), after_service or _after_service(settings)
+        tuple(map(Place, before_service)) or _before_services(neighbours),
+        Place(after_service) if after_service else _after_service(settings, neighbours),
     )
     page = _page(figures, measured, pool, services, what_if)
     _show(page, wants_json)
@@ -231,17 +234,25 @@ def _machine() -> dict[str, Any]:
     return {"cores": len(os.sched_getaffinity(0)), "somaxconn": somaxconn}
 
 
-def _before_services(neighbours: Sequence[Neighbour]) -> tuple[str, ...]:
+def _before_services(neighbours: Sequence[Neighbour]) -> tuple[Place, ...]:
     """Those that connect to us, or the one that there is in every master.cf."""
-    return tuple(one.service for one in neighbours if one.role == "before") or ("smtp/inet",)
+    from bqfilter.saturation.advice import Place
+
+    found = (Place(one.service, one.directory) for one in neighbours if one.role == "before")
+    return tuple(found) or (Place("smtp/inet"),)
 
 
-def _after_service(settings: Settings | None) -> str:
-    """The after-filter service as master.cf most likely names it."""
+def _after_service(settings: Settings | None, neighbours: Sequence[Neighbour]) -> Place:
+    """The after-filter service that there is, or as master.cf most likely names it."""
+    from bqfilter.saturation.advice import Place
+
+    for one in neighbours:
+        if one.role == "after":
+            return Place(one.service, one.directory)
     endpoint = settings.upstream.endpoints[0] if settings else None
     if endpoint is None or endpoint.scheme != "inet":
-        return "127.0.0.1:10026/inet"
-    return f"{str(endpoint).removeprefix('inet:')}/inet"
+        return Place("127.0.0.1:10026/inet")
+    return Place(f"{str(endpoint).removeprefix('inet:')}/inet")
 
 
 def _read_measured(file: TextIO) -> Measured:

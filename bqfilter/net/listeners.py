@@ -11,10 +11,12 @@ unix-domain socket has no such clock: its wait is None, "not known", never 0.
 import contextlib
 import errno
 import grp
+import mmap
 import os
 import socket
 import stat
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from bqfilter.net.address import AllowList, Endpoint, SocketAddress
 _TCP_INFO = struct.Struct("=B43xI")  # tcpi_state at 0, tcpi_last_data_sent (ms) at 44
 _TCP_INFO_BYTES = 104  # the part that every kernel of this century has
 _TCP_DEAD = frozenset({7, 8})  # CLOSE (reset), CLOSE_WAIT (closed by the peer)
+_INSTANT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Accepted:
 class Listener:
     """One listening socket with the addresses that may use it.
 
-    `wanted` is the address that was asked for, which with port 0 is not the one that it has.
+    `wanted` is the address that was asked for, which with port 0 is not the one that it has. `latest` is
+    when the connection came that was accepted last, by any process that has the listener since a fork.
     """
 
     def __init__(self, sock: socket.socket, endpoint: Endpoint, allow: AllowList, wanted: str = "") -> None:
@@ -52,6 +56,17 @@ class Listener:
         self.endpoint = endpoint
         self.allow = allow
         self.wanted = wanted
+        self._latest = memoryview(mmap.mmap(-1, _INSTANT_BYTES)).cast("d")
+
+    @property
+    def tells_waits(self) -> bool:
+        """Whether it is known of connections how long they have waited."""
+        return self.socket.family != socket.AF_UNIX
+
+    @property
+    def latest(self) -> float:
+        """On the monotonic clock; 0 before the first, and where waits are unknown."""
+        return self._latest[0]
 
     def accept(self) -> Accepted | None:
         """The connection that has waited longest, or None if there is none.
@@ -70,6 +85,7 @@ class Listener:
             return Accepted(sock, str(self.endpoint), "", None, _peek_says_closed(sock))
         host = str(address[0])
         state, milliseconds = _tcp_facts(sock)
+        self._latest[0] = max(self.latest, time.monotonic() - milliseconds / 1000)
         return Accepted(sock, f"{host}:{address[1]}", host, milliseconds / 1000, state in _TCP_DEAD)
 
     def permits(self, accepted: Accepted) -> bool:

@@ -45,11 +45,19 @@ _WORTH_SAYING = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """The names in master.cf, as postconf -M has them: "smtp/inet"."""
+class Place:
+    """A service of master.cf as postconf -M names it: "smtp/inet"; no `directory`: the default instance."""
 
-    before: Sequence[str] = ("smtp/inet",)
-    after: str = "127.0.0.1:10026/inet"
+    service: str
+    directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Those on both sides of us."""
+
+    before: Sequence[Place] = (Place("smtp/inet"),)
+    after: Place = Place("127.0.0.1:10026/inet")
 
 
 def seconds(value: float) -> str:
@@ -393,8 +401,9 @@ def commands(plan: Plan, services: Services) -> list[str]:
     return lines
 
 
-def _postconf(flag: str, service: str, assignment: str) -> str:
-    return f"postconf {flag} {shlex.quote(f'{service}/{assignment}')}"
+def _postconf(flag: str, place: Place, assignment: str) -> str:
+    instance = f"-c {shlex.quote(place.directory)} " if place.directory else ""
+    return f"postconf {instance}{flag} {shlex.quote(f'{place.service}/{assignment}')}"
 
 
 def comfort_text(figures: Figures) -> str:

@@ -149,10 +149,17 @@ def _without(taking: Set[Service], client: Client) -> Client:
 
 
 def describe(chain: Chain) -> str:
-    """The chain on one line."""
-    clients = ", ".join(f"{one.service} ({counted(one.processes)})" for one in chain.clients)
-    after = ", ".join(f"{one.service} ({counted(one.service.processes)})" for one in chain.after)
+    """The chain on one line; the directories of instances only where there are several."""
+    clients = ", ".join(f"{_place(chain, one.service)} ({counted(one.processes)})" for one in chain.clients)
+    after = ", ".join(
+        f"{_place(chain, one.service)} ({counted(one.service.processes)})" for one in chain.after
+    )
     return f"{clients or 'nobody'} -> {chain.settings.pool.workers} workers -> {after or 'nobody'}"
+
+
+def _place(chain: Chain, service: Service) -> str:
+    is_told = service.directory and len(chain.instances) > 1
+    return f"{service.directory}:{service}" if is_told else str(service)
 
 
 def _before_of(settings: Settings, postfix: Postfix) -> Iterator[Client]:

@@ -252,9 +252,9 @@ def _of_probes(listener: ListenerFigures, queue: Queue, *, is_followed: bool) ->
 def _of_neighbours(neighbours: Iterable[Neighbour]) -> Iterator[Row]:
     for one in neighbours:
         if one.process_limit is not None:
-            yield "postfix_process_limit", (one.service, one.role), one.process_limit
+            yield "postfix_process_limit", (one.label, one.role), one.process_limit
         if one.speed_adjust is not None:
-            yield "postfix_speed_adjust", (one.service,), int(one.speed_adjust)
+            yield "postfix_speed_adjust", (one.label,), int(one.speed_adjust)
 
 
 def _of_processes(snapshot: Snapshot) -> Iterator[Row]:

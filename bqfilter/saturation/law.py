@@ -13,6 +13,9 @@ That is more than Postfix insists on, which starts its clock anew for every repl
 the wait alone, at most (ceil(M / N) - 1) * D, is less than B. But the remote client waits for the sum, and
 what is left is room for a worker that is missing.
 
+With several listeners, first come, first served is true but for one connection of each other listener (see
+`pool.worker`): M is then larger by their number less one.
+
 What it takes for granted: D bounds the whole time for which a worker is not free, M counts everything that
 may connect, and a connection whose client has gone costs no time. Where sessions have no limit (D = 0), or
 a longer one than B, nobody may wait behind one, and the law comes down to N >= M.

@@ -386,8 +386,9 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             ("service", "role"),
             "The maxproc of Postfix's services that connect to us (before) and that we connect to (after), "
             "as postconf tells it. The pool should not be larger than after; before divided by workers_limit "
-            "says how many turns a worker may have to take. Missing where Postfix cannot be asked, and for "
-            "a service without a limit.",
+            "says how many turns a worker may have to take. Services of an instance other than the default "
+            "one have its directory before their name. Missing where Postfix cannot be asked, and for a "
+            "service without a limit.",
         ),
         Metric(
             "postfix_speed_adjust",

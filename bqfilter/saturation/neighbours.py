@@ -5,19 +5,19 @@ has changed; `neighbours` is what it found last. It is for the exporter, which h
 `bqfilterd tune`. It never raises: where Postfix cannot be asked nothing is known, and a failure is counted,
 unless there is no Postfix.
 
-Postfix's default instance alone is looked at. Whether the numbers go together is for alerts to say, and for
-`bqfilterd check --postfix`, which looks at much more.
+Postfix's default instance is looked at, and those that postmulti(1) runs with it. Whether the numbers go
+together is for alerts to say, and for `bqfilterd check --postfix`, which looks at much more.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bqfilter.config.schema import Settings
 from bqfilter.saturation.chain import After, Client, find_chain
-from bqfilter.saturation.postfix import Postfix, PostfixMissing, PostfixUnreadable, read_postfix
+from bqfilter.saturation.postfix import Postfix, PostfixMissing, PostfixUnreadable, read_instances
 
 _FILES = ("main.cf", "master.cf")
 
@@ -26,13 +26,20 @@ _FILES = ("main.cf", "master.cf")
 class Neighbour:
     """A service of master.cf that connects to us (role "before"), or to which we connect ("after").
 
-    `process_limit` is None where there is none, `speed_adjust` where it means nothing.
+    `process_limit` is None where there is none, `speed_adjust` where it means nothing; `directory` is that of
+    its instance, empty for the default one.
     """
 
     service: str
     role: str
     process_limit: int | None
     speed_adjust: bool | None = None
+    directory: str = ""
+
+    @property
+    def label(self) -> str:
+        """Tells it from the service of the same name in another instance."""
+        return f"{self.directory}:{self.service}" if self.directory else self.service
 
 
 class Survey:
@@ -40,7 +47,7 @@ class Survey:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._directory = ""
+        self._directories: tuple[str, ...] = ()
         self._seen: tuple[tuple[int, int], ...] | None = None
         self.neighbours: tuple[Neighbour, ...] = ()
         self.failures = 0
@@ -50,29 +57,30 @@ class Survey:
         if self._seen is not None and self._seen == self._stamps():
             return
         try:
-            postfix = read_postfix()
-            found = tuple(find_neighbours(self._settings, postfix))
+            instances = read_instances()
+            found = tuple(find_neighbours(self._settings, instances))
         except PostfixUnreadable as error:
             self.failures += not isinstance(error, PostfixMissing)
             self.neighbours, self._seen = (), None
             return
-        self.neighbours, self._directory = found, postfix.parameters.text("config_directory")
+        self.neighbours = found
+        self._directories = tuple(one.parameters.text("config_directory") for one in instances)
         self._seen = self._stamps()
 
     def _stamps(self) -> tuple[tuple[int, int], ...] | None:
         """By which a file is told from its earlier self; None where that cannot be told."""
         try:
-            found = [(Path(self._directory) / name).stat() for name in _FILES]
+            found = [(Path(place) / name).stat() for place in self._directories for name in _FILES]
         except OSError:
             return None
         return tuple((one.st_mtime_ns, one.st_size) for one in found)
 
 
-def find_neighbours(settings: Settings, postfix: Postfix) -> Iterator[Neighbour]:
+def find_neighbours(settings: Settings, instances: Sequence[Postfix]) -> Iterator[Neighbour]:
     """The services on both sides of us, each of them once for each side."""
-    chain = find_chain(settings, "", [postfix])
-    yield from {str(client.service): _before(client) for client in chain.clients}.values()
-    yield from {str(after.service): _after(after) for after in chain.after}.values()
+    chain = find_chain(settings, "", instances)
+    yield from {client.service: _before(client) for client in chain.clients}.values()
+    yield from {after.service: _after(after) for after in chain.after}.values()
 
 
 def postfix_layer(neighbours: Iterable[Neighbour]) -> dict[str, Any]:
@@ -96,9 +104,14 @@ def _before(client: Client) -> Neighbour:
     limit = int(client.processes) if math.isfinite(client.processes) else None
     has_proxy_filter = not client.sources
     return Neighbour(
-        str(client.service), "before", limit, client.has_speed_adjust if has_proxy_filter else None
+        str(client.service),
+        "before",
+        limit,
+        client.has_speed_adjust if has_proxy_filter else None,
+        client.service.directory,
     )
 
 
 def _after(after: After) -> Neighbour:
-    return Neighbour(str(after.service), "after", after.service.process_limit or None)
+    limit = after.service.process_limit or None
+    return Neighbour(str(after.service), "after", limit, directory=after.service.directory)

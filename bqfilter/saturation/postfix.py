@@ -1,8 +1,8 @@
 """Postfix as its own postconf tells it: the services of master.cf with the parameters they really run with.
 
 Neither main.cf nor master.cf is parsed here: postconf(1) knows the syntax of its version, the defaults, and
-what `-o` lines make of `$name` in other parameters. `read_postfix()` asks it and gives a `Postfix`, a value
-that can as well be made by hand; all else here reads Postfix's own little languages (addresses, address
+what `-o` lines make of `$name` in other parameters. `read_instances()` asks it and gives each `Postfix`, a
+value that can as well be made by hand; all else here reads Postfix's own little languages (addresses, address
 lists, restriction lists, times). Raises PostfixUnreadable with a sentence for the operator where there is no
 postconf or no configuration. Lookup tables are not asked: what depends on one is answered "cannot be told".
 """
@@ -159,6 +159,13 @@ class Destination:
     @property
     def is_name(self) -> bool:
         return bool(self.host) and not _is_address(self.host)
+
+
+def read_instances(directory: str = "") -> tuple[Postfix, ...]:
+    """The instance, and those that postmulti(1) runs with it: named there, and enabled."""
+    first = read_postfix(directory)
+    others = map(read_postfix, first.parameters.words("multi_instance_directories"))
+    return (first, *(one for one in others if one.parameters.is_yes("multi_instance_enable")))
 
 
 def read_postfix(directory: str = "") -> Postfix:

@@ -336,6 +336,30 @@ def test_master_cf_is_read_where_the_configuration_leads_to_it(
     assert "postconf -P mx:smtp/inet/smtpd_proxy_timeout=100s" in found["commands"]
 
 
+@needs("postconf", "postfix")
+def test_services_of_several_instances_are_added_up_and_each_has_its_commands(tmp_path: Path) -> None:
+    before = "smtp inet n - n - {} smtpd\n  -o smtpd_proxy_filter=127.0.0.1:10025\n"
+    border = tmp_path / "border"
+    border.mkdir()
+    (border / "main.cf").write_text(
+        "compatibility_level = 3.6\nmyhostname = mx.example\nmulti_instance_enable = yes\n"
+    )
+    (border / "master.cf").write_text(before.format(30) + before.format(12).replace("smtp", "587", 1))
+    with (tmp_path / "postfix" / "main.cf").open("a") as main_cf:
+        main_cf.write(f"multi_instance_directories = {border}\n")
+    (tmp_path / "postfix" / "master.cf").write_text(
+        before.format(60) + "127.0.0.2:10027 inet n - n - 110 smtpd\n"
+    )
+    found = value("--config", configuration(tmp_path))
+    assert found["figures"]["before_maxproc"] == {"value": 102, "source": "master.cf"}
+    timeouts = [one for one in found["commands"] if "smtpd_proxy_timeout" in one]
+    assert timeouts == [
+        "postconf -P smtp/inet/smtpd_proxy_timeout=100s",
+        f"postconf -c {border} -P smtp/inet/smtpd_proxy_timeout=100s",
+        f"postconf -c {border} -P 587/inet/smtpd_proxy_timeout=100s",
+    ]
+
+
 def test_what_status_measured_is_what_tune_takes(tmp_path: Path) -> None:
     """`bqfilterd status --json` of a real pool, and tune on the same."""
     with (

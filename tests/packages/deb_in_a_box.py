@@ -23,6 +23,16 @@ _DPKG = ("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-unsafe-io")
 _UNITS = ("bqfilterd.socket", "bqfilterd.service", "bqfilterd-quarantine-expire.timer")
 # What a purge leaves is compared below these; the rest is dpkg's own, or systemd's.
 _OURS = ("/etc", "/usr", "/opt", "/run", "/var/spool", "/var/lib/systemd/timers")
+_SECOND = """\
+[[listen]]
+endpoint = "inet:127.0.0.1:10027"
+[upstream]
+endpoint = "inet:127.0.0.1:10026"
+[runtime]
+directory = "/run/bqfilter-second"
+[metrics]
+listen = "inet:127.0.0.1:9926"
+"""
 _BROKEN = "[pool]\nworkers = 0\n"
 
 
@@ -144,6 +154,34 @@ def test_an_upgrade_leaves_the_daemon_alone_that_could_not_start_again(
     assert "bqfilterd was not restarted" in said
     assert box.main_pid() == before
     assert _greeting(box) == 250
+
+
+def test_an_instance_is_restarted_and_removed_as_the_single_service_is(
+    box: Box, packages: tuple[Path, Path]
+) -> None:
+    unit, config, messages = (
+        "bqfilterd@second.service",
+        "/etc/bqfilter/second.toml",
+        "/var/lib/bqfilter-second",
+    )
+    _install(box, packages[0])
+    box.write(config, _SECOND)
+    box.systemctl("enable", "--now", unit)
+    before = box.show(unit, "MainPID")
+    _install(box, packages[1])
+    after = box.show(unit, "MainPID")
+    assert after not in (before, "0")
+
+    box.write(config, _BROKEN)
+    assert "bqfilterd@second was not restarted" in _install(box, packages[0], "--force-downgrade")
+    assert box.show(unit, "MainPID") == after
+
+    box.run("touch", f"{messages}/message")
+    box.systemctl("disable", unit)
+    done = box.run(*_DPKG, "--purge", "bqfilter")
+    assert not _is_active(box, unit)
+    assert f"{messages} is kept" in done.stderr
+    box.run("rm", "-r", messages)
 
 
 def test_an_upgrade_starts_nothing_that_was_switched_off(box: Box, packages: tuple[Path, Path]) -> None:

@@ -209,7 +209,7 @@ class TestPostfixAround:
     def test_a_postconf_that_hangs_holds_up_nobody(self, sink: Sink, directory: Path) -> None:
         prelude = (
             "import time\nfrom bqfilter.saturation import neighbours\n"
-            "neighbours.read_postfix = lambda: time.sleep(3600)\n"
+            "neighbours.read_instances = lambda: time.sleep(3600)\n"
         )
         settings = settings_for(sink.endpoint, directory, metrics=ANY_PORT)
         with serving(directory, settings, prelude=prelude) as daemon:

@@ -200,7 +200,31 @@ def test_a_unix_listener_has_its_mode_and_group_and_carries_mail(sink: Sink, dir
     assert [message.content for message in sink.messages] == [b"x\r\n"]
 
 
-def test_listeners_take_turns(sink: Sink, directory: Path) -> None:
+def test_who_has_waited_longest_is_next_whichever_listener_that_is_at(sink: Sink, directory: Path) -> None:
+    """At the most one connection of each other listener is served before it that came later."""
+    listen = [{"endpoint": "inet:127.0.0.1:0"}, {"endpoint": "inet:127.0.0.1:0"}]
+    settings = settings_for(sink.endpoint, directory, listen=listen, pool={"workers": 1})
+    with serving(directory, settings) as daemon, contextlib.ExitStack() as stack:
+        ports = re.findall(r"127\.0\.0\.1:(\d+)", daemon.wait_for_log(r" listen=(\S+)")[1])
+        addresses = [("127.0.0.1", int(port)) for port in ports]
+        with SmtpClient(addresses[0]):  # it keeps the only worker busy while the others line up
+            waiting = {}
+            for number, address in enumerate([addresses[0]] * 6 + [addresses[1]] * 6):
+                waiting[stack.enter_context(queued(address))] = number
+                time.sleep(0.02)  # the kernel counts in ticks
+        order = []
+        while waiting:
+            (served, *_), _, _ = select.select(list(waiting), [], [], 30)
+            order.append(waiting.pop(served))
+            served.sendall(b"QUIT\r\n")
+            everything_from(served)
+        overtaken = [sum(other > one for other in order[:place]) for place, one in enumerate(order)]
+        assert max(overtaken) <= 1, order
+
+
+def test_listeners_take_turns_where_one_of_them_does_not_tell_how_long_one_has_waited(
+    sink: Sink, directory: Path
+) -> None:
     path = str(directory / "smtp.sock")
     listen = [{"endpoint": "inet:127.0.0.1:0"}, {"endpoint": f"unix:{path}"}]
     settings = settings_for(sink.endpoint, directory, listen=listen, pool={"workers": 1})

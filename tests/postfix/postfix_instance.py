@@ -26,6 +26,7 @@ from tests.doubles.programs import eventually
 MAILBOX_DOMAIN = "box.example"
 NOBODY = 65534
 CLOCK_COMPLAINT = re.compile(r"file system clock is .* local clock|resetting file time stamps")
+A_LONG_TIME_AGO = 1_700_000_000
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
 
 _numbers = itertools.count(1)
@@ -287,7 +288,7 @@ class PostfixInstance:
 
     def _lay_out(self) -> None:
         for name in ("c", "q", "d", "mail"):
-            (self.directory / name).mkdir()
+            (self.directory / name).mkdir(exist_ok=True)
         shutil.chown(self.directory / "d", "postfix")
         os.chown(self.directory / "mail", NOBODY, NOBODY)
         (self.directory / "c" / "announce").write_text(ANNOUNCE)
@@ -298,6 +299,8 @@ class PostfixInstance:
         (self.directory / "c" / "recipient_access").write_text(RECIPIENT_ACCESS)
         self._write_main_cf()
         self._write_master_cf()
+        # A Postfix program that finds main.cf just changed waits for two seconds, in case it still is.
+        os.utime(self.directory / "c" / "main.cf", (A_LONG_TIME_AGO, A_LONG_TIME_AGO))
 
     def _write_main_cf(self) -> None:
         settings = MAIN_CF.format(directory=self.directory, nobody=NOBODY)

@@ -34,6 +34,7 @@ from tests.doubles.settings import settings
 
 from .conftest import why_not
 from .postfix_instance import (
+    A_LONG_TIME_AGO,
     MAILBOX_DOMAIN,
     NOBODY,
     PostfixInstance,
@@ -53,7 +54,6 @@ AFTER = "127.0.0.1:10026/inet"
 SOCKET = "/run/bqfilter/smtp.sock"
 
 Change = Sequence[str]
-A_LONG_TIME_AGO = 1_700_000_000
 
 
 def postconf(directory: Path, *arguments: str) -> str:
@@ -490,6 +490,30 @@ def test_two_instances_are_one_chain(broken: Path, right: Path) -> None:
     postconf(only_before, "-MX", AFTER)
     instances = [read_postfix(str(only_before)), read_postfix(str(broken))]
     assert list(disagreements(find_chain(settings(), "filter.example", instances))) == []
+
+
+SUBMISSION: list[Change] = [
+    ("-M", "submission/inet=submission inet n - n - 11 smtpd"),
+    ("-P", "submission/inet/smtpd_proxy_filter=127.0.0.1:10025", "submission/inet/smtpd_proxy_options="),
+]
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["in one master.cf", "in two instances"])
+def test_processes_of_all_services_in_front_are_added_up(
+    broken: Path, right: Path, is_elsewhere: bool
+) -> None:
+    """The instance beside it is found by itself, as postmulti(1) would."""
+    place = Path(shutil.copytree(right, broken.parent / "beside")) if is_elsewhere else broken
+    for change in SUBMISSION:
+        postconf(place, *change)
+    if is_elsewhere:
+        postconf(place, "-MX", BEFORE)
+        postconf(place, "-MX", AFTER)
+        postconf(place, "-e", "multi_instance_enable=yes")
+        postconf(broken, "-e", f"multi_instance_directories={place}")
+    config = configure(broken.parent / "ours.toml", SETTINGS)
+    result = CliRunner().invoke(check, ["--config", config, "--postfix", str(broken)])
+    assert "31 processes of Postfix share 20 workers, with no session limit" in result.output
 
 
 def test_every_check_has_a_broken_set_up_that_it_finds() -> None:

@@ -1,21 +1,20 @@
 """The entries of docs/postfix.md work as they stand; only addresses, ports and the chroot are exchanged."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.doubles.components import require
-from tests.doubles.programs import REPOSITORY, Settings, short_directory, start_bqfilterd
+from tests.doubles.programs import Settings, short_directory, start_bqfilterd
 
+from .by_the_book import PAGE, block, by_the_book
 from .conftest import why_not
-from .postfix_instance import MASTER_CF, PostfixInstance, free_ports, fresh_address, own_loopback_address
+from .postfix_instance import PostfixInstance, fresh_address
 from .smtp_client import PLAIN, SENDER, SmtpClient, submit
 
-PAGE = (REPOSITORY / "docs" / "postfix.md").read_text(encoding="utf-8")
-BEFORE_QUEUE, AFTER_QUEUE = re.findall(r"`/etc/postfix/master.cf`:\n\n```\n(.*?)```", PAGE, re.DOTALL)
+MASTER_CF = "`/etc/postfix/master.cf`"
+BEFORE_QUEUE = block("Before the queue, with speed_adjust", MASTER_CF)
+AFTER_QUEUE = block("After the queue", MASTER_CF)
 WITHOUT_SPEED_ADJUST = BEFORE_QUEUE.replace("    -o smtpd_proxy_options=speed_adjust\n", "")
 SOCKET = WITHOUT_SPEED_ADJUST.replace("=127.0.0.1:10025", "=unix:bqfilter/smtp.sock")
 
@@ -30,36 +29,6 @@ ENTRIES = {
 @pytest.fixture(autouse=True)
 def _postfix_can_be_started() -> None:
     require(why_not())
-
-
-class PostfixByTheBook(PostfixInstance):
-    """An instance with the entries of the manual."""
-
-    def __init__(self, directory: Path, address: str, ports: dict[str, int], entries: str) -> None:
-        super().__init__(directory, address, ports, [])
-        self._entries = (
-            re.sub(r"^smtp( +inet)", rf"{address}:{ports['smtp']}\1", entries, flags=re.MULTILINE)
-            .replace("127.0.0.1:10026 inet", f"{address}:{ports['after']} inet")
-            .replace("[127.0.0.1]:10025", f"[{address}]:{ports['filter']}")
-            .replace("=127.0.0.1:10025", f"={address}:{ports['filter']}")
-        )
-        self._entries = re.sub(r"^(\S+ +\S+ +\S+ +-) +y", r"\1 n", self._entries, flags=re.MULTILINE)
-
-    def _write_master_cf(self) -> None:
-        (self.directory / "c" / "master.cf").write_text(MASTER_CF + self._entries)
-
-
-@contextmanager
-def by_the_book(entries: str) -> Iterator[PostfixByTheBook]:
-    address = own_loopback_address()
-    ports = free_ports(address, ("smtp", "filter", "after"))
-    with short_directory("bqman-") as directory:
-        instance = PostfixByTheBook(directory, address, ports, entries)
-        try:
-            instance.start()
-            yield instance
-        finally:
-            instance.stop()
 
 
 def settings(postfix: PostfixInstance, directory: Path, entries: str) -> Settings:

@@ -356,11 +356,15 @@ def test_processes_of_the_after_filter_service_that_others_take_are_not_ours() -
 
 
 def test_the_mending_command_names_the_instance() -> None:
-    postfix = Site(before={"smtpd_proxy_timeout": "30s"}).postfix()
-    there = [dataclasses.replace(service, directory="/etc/post fix") for service in postfix.services]
-    instance = dataclasses.replace(postfix, services=tuple(there), directory="/etc/post fix")
-    (finding,) = disagreements(find_chain(settings(), "filter.example", [instance]))
+    there = instance("/etc/post fix", Site(before={"smtpd_proxy_timeout": "30s"}).postfix())
+    (finding,) = disagreements(find_chain(settings(), "filter.example", [there]))
     assert "postconf -c '/etc/post fix' -P smtp/inet/smtpd_proxy_timeout=100s" in finding.mend
+
+
+def instance(directory: str, postfix: Postfix) -> Postfix:
+    """The same, but not the default one."""
+    there = [dataclasses.replace(service, directory=directory) for service in postfix.services]
+    return dataclasses.replace(postfix, services=tuple(there), directory=directory)
 
 
 def test_the_chain_is_told_on_one_line() -> None:
@@ -368,3 +372,11 @@ def test_the_chain_is_told_on_one_line() -> None:
     assert describe(chain) == "smtp/inet (any number) -> 20 workers -> 127.0.0.1:10026/inet (40)"
     nobody = find_chain(settings(), "filter.example", [Postfix((), Parameters({}))])
     assert describe(nobody) == "nobody -> 20 workers -> nobody"
+
+
+def test_services_of_several_instances_are_told_with_their_directories() -> None:
+    both = [Site().postfix(), instance("/etc/postfix-mx", Site().postfix())]
+    assert describe(find_chain(settings(), "filter.example", both)) == (
+        "smtp/inet (20), /etc/postfix-mx:smtp/inet (20) -> 20 workers -> "
+        "127.0.0.1:10026/inet (40), /etc/postfix-mx:127.0.0.1:10026/inet (40)"
+    )

@@ -1,6 +1,8 @@
 """The survey of Postfix: what it finds, when it asks again, and what it does where nobody answers."""
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ def postfix(*services: Service, directory: Path = Path("/nowhere")) -> Postfix:
 
 
 def found(*services: Service) -> set[Neighbour]:
-    return set(find_neighbours(settings(), postfix(*services)))
+    return set(find_neighbours(settings(), [postfix(*services)]))
 
 
 def test_the_services_on_both_sides_are_found_and_others_are_not() -> None:
@@ -43,6 +45,21 @@ def test_the_services_on_both_sides_are_found_and_others_are_not() -> None:
         Neighbour("submission/inet", "before", 20, speed_adjust=False),
         Neighbour("127.0.0.1:10026/inet", "after", 40),
     }
+
+
+def test_services_of_the_same_name_in_several_instances_are_added_up_and_told_apart() -> None:
+    border = dataclasses.replace(service("smtp", 30, **TO_US), directory="/etc/postfix-mx")
+    instances = [
+        postfix(service("smtp", 100, **TO_US), service("127.0.0.1:10026", 40)),
+        Postfix((border,), Parameters(MAIN), directory="/etc/postfix-mx"),
+    ]
+    neighbours = list(find_neighbours(settings(), instances))
+    assert {one.label for one in neighbours} == {
+        "smtp/inet",
+        "/etc/postfix-mx:smtp/inet",
+        "127.0.0.1:10026/inet",
+    }
+    assert postfix_layer(neighbours)["before_maxproc"] == 130
 
 
 def test_no_limit_is_not_a_limit_of_zero() -> None:
@@ -71,13 +88,13 @@ def test_a_service_without_a_limit_leaves_sizing_without_a_sum() -> None:
 
 
 class _Answers:
-    """Stands in for `read_postfix`: gives one answer after the other, and counts how often it is asked."""
+    """Stands in for `read_instances`: gives one answer after the other, and counts how often it is asked."""
 
-    def __init__(self, *answers: Postfix | Exception) -> None:
+    def __init__(self, *answers: Sequence[Postfix] | Exception) -> None:
         self.answers = list(answers)
         self.asked = 0
 
-    def __call__(self) -> Postfix:
+    def __call__(self) -> Sequence[Postfix]:
         self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -92,16 +109,18 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def surveyed(monkeypatch: pytest.MonkeyPatch, *answers: Postfix | Exception) -> tuple[Survey, _Answers]:
+def surveyed(
+    monkeypatch: pytest.MonkeyPatch, *answers: Sequence[Postfix] | Exception
+) -> tuple[Survey, _Answers]:
     asked = _Answers(*answers)
-    monkeypatch.setattr(neighbours, "read_postfix", asked)
+    monkeypatch.setattr(neighbours, "read_instances", asked)
     return Survey(settings()), asked
 
 
 def test_postfix_is_asked_again_only_when_a_file_has_changed(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few, many = (postfix(service("smtp", n, **TO_US), directory=directory) for n in (10, 20))
+    few, many = ([postfix(service("smtp", n, **TO_US), directory=directory)] for n in (10, 20))
     survey, answers = surveyed(monkeypatch, few, many)
     survey.look()
     survey.look()
@@ -111,10 +130,26 @@ def test_postfix_is_asked_again_only_when_a_file_has_changed(
     assert [one.process_limit for one in survey.neighbours] == [20]
 
 
+def test_a_change_in_any_of_the_instances_is_noticed(
+    directory: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    for name in ("main.cf", "master.cf"):
+        (other / name).write_text("")
+    first = postfix(service("smtp", 10, **TO_US), directory=directory)
+    few, many = ((first, postfix(service("smtp", n, **TO_US), directory=other)) for n in (10, 20))
+    survey, answers = surveyed(monkeypatch, few, many)
+    survey.look()
+    survey.look()
+    os.utime(other / "main.cf", ns=(1, 1))
+    survey.look()
+    assert answers.asked == 2
+
+
 def test_a_postfix_that_cannot_be_read_any_more_is_forgotten_counted_and_asked_again(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = postfix(service("smtp", 10, **TO_US), directory=directory)
+    good = [postfix(service("smtp", 10, **TO_US), directory=directory)]
     survey, _ = surveyed(monkeypatch, good, PostfixUnreadable("broken"), good)
     survey.look()
     os.utime(directory / "main.cf", ns=(1, 1))
@@ -131,7 +166,7 @@ def test_a_machine_without_postfix_is_no_failure(monkeypatch: pytest.MonkeyPatch
 
 
 def test_files_that_cannot_be_seen_are_read_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    survey, answers = surveyed(monkeypatch, postfix(), postfix())
+    survey, answers = surveyed(monkeypatch, [postfix()], [postfix()])
     survey.look()
     survey.look()
     assert answers.asked == 2

@@ -17,6 +17,7 @@ from bqfilter.saturation.postfix import (
     listening_port,
     networks_in,
     proxy_destination,
+    read_instances,
     read_postfix,
     socket_path,
 )
@@ -219,6 +220,26 @@ def test_services_have_what_postconf_says_of_them(
     assert postfix.directory == smtpd.directory == "/some/place"
     assert postfix.queue_free
     assert postfix.owner_groups is None
+
+
+INSTANCES = """#!/bin/sh
+place=/default
+[ "$1" = -c ] && { place=$2; shift 2; }
+case "$place $1" in
+*-P | *-F) ;;
+/default*) echo 'multi_instance_directories = /etc/postfix-a, /etc/postfix-b' ;;
+/etc/postfix-a*) echo 'multi_instance_enable = yes' ;;
+/etc/postfix-b*) echo 'multi_instance_enable = no' ;;
+esac
+"""
+
+
+def test_instances_that_postmulti_runs_come_with_the_one_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, INSTANCES)
+    assert [one.directory for one in read_instances()] == ["", "/etc/postfix-a"]
+    assert [one.directory for one in read_instances("/etc/postfix-b")] == ["/etc/postfix-b"]
 
 
 def test_without_postconf_it_is_said_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

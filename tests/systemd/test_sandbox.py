@@ -41,6 +41,7 @@ report = {
     "etc": attempt(lambda: Path("/etc/trace").write_text("")),
     "usr": attempt(lambda: Path("/usr/trace").write_text("")),
     "var": attempt(lambda: Path("/var/lib/trace").write_text("")),
+    "runtime directories of others": attempt(lambda: Path("/run/bqfilter-trace/trace").write_text("")),
     "home": attempt(lambda: os.listdir("/home")),
     "root": attempt(lambda: os.listdir("/root")),
     "processes of others": os.path.exists("/proc/1/status"),
@@ -64,6 +65,7 @@ EXPECTED = {
     "etc": "EROFS",
     "usr": "EROFS",
     "var": "EROFS",
+    "runtime directories of others": "EROFS",
     "home": "EACCES",
     "root": "EACCES",
     "processes of others": False,
@@ -84,6 +86,7 @@ EXPECTED = {
 def test_what_the_unit_forbids_cannot_be_done(box: Box) -> None:
     box.write("/opt/bqfilter/probe.py", PROBE)
     probe = "/bin/sh -c 'exec /opt/bqfilter/python/bin/python3 -I /opt/bqfilter/probe.py'"
+    box.run("install", "-d", "-o", "bqfilter", "/run/bqfilter-trace")
     environment = "Environment=LD_LIBRARY_PATH=/opt/bqfilter/python/lib"
     box.drop_in(SERVICE, f"[Service]\n{environment}\nExecStartPre={probe}\n")
     box.systemctl("start", SERVICE)

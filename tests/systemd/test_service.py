@@ -40,7 +40,7 @@ def state(box: Box, unit: str = SERVICE) -> str:
 
 def test_the_units_have_nothing_that_systemd_does_not_know(system: Box) -> None:
     units = [path.name for path in UNITS.glob("bqfilterd*.*")]
-    assert len(units) == 5
+    assert len(units) == 9
     verify = ("systemd-analyze", "verify", "--man=no", "--recursive-errors=no")
     done = system.run(*verify, *(f"/usr/local/lib/systemd/system/{unit}" for unit in units))
     assert (done.stdout, done.stderr) == ("", "")

@@ -17,7 +17,19 @@ from tests.doubles.components import program
 from tests.doubles.programs import REPOSITORY
 from tests.systemd.box import UNITS
 
-WORST = {"bqfilterd.service": 1.5, "bqfilterd-quarantine-expire.service": 0.5}
+WORST = {
+    "bqfilterd.service": 1.5,
+    "bqfilterd@.service": 1.5,
+    "bqfilterd-quarantine-expire.service": 0.5,
+    "bqfilterd-quarantine-expire@.service": 0.5,
+}
+# What a template has of its own, with "bqfilterd" and "bqfilter" for the instance.
+TEMPLATES = {
+    "bqfilterd@.service": {"SyslogIdentifier", "RuntimeDirectory", "ReadWritePaths", "StateDirectory",
+                           "StateDirectoryMode"},
+    "bqfilterd-quarantine-expire@.service": {"ReadWritePaths"},
+    "bqfilterd-quarantine-expire@.timer": set(),
+}  # fmt: skip
 
 
 def unit(name: str) -> dict[str, dict[str, list[str]]]:
@@ -38,6 +50,27 @@ SERVICE = unit("bqfilterd.service")["Service"]
 def one(key: str) -> str:
     (value,) = SERVICE[key]
     return value
+
+
+@pytest.mark.parametrize(("template", "own"), TEMPLATES.items())
+def test_what_several_instances_run_by_is_what_a_single_one_does(template: str, own: set[str]) -> None:
+    single, several = unit(template.replace("@", "")), unit(template)
+    for section in {"Service", "Timer", "Install"} & several.keys():
+        differing = {
+            key
+            for key in single[section].keys() | several[section].keys()
+            if single[section].get(key)
+            != [text.replace("/%i.toml", "/bqfilterd.toml") for text in several[section].get(key, [])]
+        }
+        assert differing - {"Also"} == (own if section == "Service" else set())
+
+
+def test_an_instance_has_its_places_to_itself() -> None:
+    service = unit("bqfilterd@.service")["Service"]
+    named = ("SyslogIdentifier", "RuntimeDirectory", "StateDirectory")
+    assert [service[key] for key in named] == [["bqfilterd-%i"], ["bqfilter-%i"], ["bqfilter-%i"]]
+    (listen,) = unit("bqfilterd@.socket")["Socket"]["ListenStream"]
+    assert listen.endswith("/%i.sock")
 
 
 @pytest.fixture(scope="module")
