@@ -17,11 +17,11 @@ def notify(*assignments: str) -> bool:
     if not path:
         return False
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             sock.sendto("\n".join(assignments).encode("utf-8"), address)
-        except OSError:
-            return False
+    except OSError:  # it does not listen, or no descriptor is to be had
+        return False
     return True
 
 

@@ -1,0 +1,1 @@
+"""What a running pool does when the machine has nothing left: room, descriptors, processes, memory, time."""

@@ -1,0 +1,124 @@
+"""How scarcity is brought about: limits of a running process, small file systems, a clock that jumps."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.doubles.programs import eventually
+from tests.pool.daemon import is_gone, status_of
+
+
+@contextlib.contextmanager
+def limited(pid: int, kind: int, soft: int) -> Iterator[None]:
+    """Within the block a running process has this soft limit, as prlimit(1) would set it."""
+    usual = resource.prlimit(pid, kind)
+    resource.prlimit(pid, kind, (soft, usual[1]))
+    try:
+        yield
+    finally:
+        if not is_gone(pid):
+            resource.prlimit(pid, kind, usual)
+
+
+def without_descriptors(pid: int) -> contextlib.AbstractContextManager[None]:
+    """Within the block the process gets EMFILE whatever it opens."""
+    return limited(pid, resource.RLIMIT_NOFILE, 3)
+
+
+@contextlib.contextmanager
+def small_file_system(place: Path, kibibytes: int) -> Iterator[Path]:
+    """A tmpfs of this size at `place`, which is made; anybody may write there."""
+    place.mkdir()
+    options = f"size={kibibytes}k,mode=1777"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def filled(place: Path, *, but: int = 0) -> Iterator[None]:
+    """Within the block there is no room left in this file system, or only so many pages."""
+    padding = place / "padding"
+    room = os.statvfs(place)
+    with padding.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, (room.f_bavail - but) * room.f_bsize)
+    try:
+        yield
+    finally:
+        padding.unlink()
+
+
+@contextlib.contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Within the block these processes do not run (SIGSTOP)."""
+    stop(pids)
+    try:
+        yield
+    finally:
+        go_on(pids)
+
+
+def stop(pids: Iterable[int]) -> None:
+    """Return when they have stopped."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until_stopped(pid)
+
+
+def go_on(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def wait_until_stopped(pid: int) -> None:
+    eventually(lambda: status_of(pid)["State"][0] == "T", f"process {pid} stopped")
+
+
+class Jump:
+    """Clocks of a daemon that jump: every process of it reads how far from a file.
+
+    The monotonic clock does so where a whole machine stood still, or where nobody wants to wait for a limit;
+    the wall clock whenever somebody sets it. `prelude` is for `serving`.
+    """
+
+    _PATCH = """
+import os, time
+
+def ahead(name, unit, real):
+    def read():
+        with open("{place}/" + name, "rb") as file:
+            return real() + int(file.read() or b"0") * unit
+    return read
+
+for name, unit in (("monotonic", 1), ("monotonic_ns", 10**9), ("time", 1), ("time_ns", 10**9)):
+    setattr(time, name, ahead(name.removesuffix("_ns"), unit, getattr(time, name)))
+"""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        for name in ("monotonic", "time"):
+            (place / name).write_text("0")
+
+    @property
+    def prelude(self) -> str:
+        return self._PATCH.format(place=self._place)
+
+    def monotonic(self, seconds: int) -> None:
+        """So far ahead of the real one, from now on."""
+        self._set("monotonic", seconds)
+
+    def wall(self, seconds: int) -> None:
+        """So far ahead of the real one, or behind it, from now on."""
+        self._set("time", seconds)
+
+    def _set(self, name: str, seconds: int) -> None:
+        draft = self._place / f"{name}.new"
+        draft.write_text(str(seconds))
+        draft.rename(self._place / name)
