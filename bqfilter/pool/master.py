@@ -361,9 +361,10 @@ class Master:
             scanners = make_scanners(settings, hostname_of(settings))
             rehearse(scanners, self._identity)
         except ConfigError as error:
-            self._log.error("reload failed, the old settings stay in force", cause=str(error))
-            self._watch.count(MasterWord.FAILED_RELOADS)
-            self._bulletin.reload_failed(str(error))
+            self._keep_settings(str(error))
+            return
+        except Exception as error:  # no memory or descriptor to be had, or a mistake: not worth the pool
+            self._keep_settings(f"{type(error).__name__}: {error}")
             return
         restart_for = not_reloadable_changes(self._settings, wanted)
         for key in restart_for:
@@ -380,6 +381,11 @@ class Master:
         self._roster.size = settings.pool.workers
         self._watch.take(settings, self._roster.generation, log)
         self._is_ready = False
+
+    def _keep_settings(self, cause: str) -> None:
+        self._log.error("reload failed, the old settings stay in force", cause=cause)
+        self._watch.count(MasterWord.FAILED_RELOADS)
+        self._bulletin.reload_failed(cause)
 
     def _begin_audition(self) -> None:
         """SIGUSR2: try out what lies there now; `_hear_audition` goes on."""

@@ -69,6 +69,39 @@ def test_with_a_bad_file_the_old_settings_and_workers_stay(sink: Sink, directory
         daemon.wait_for_generation(2)
 
 
+OUT_OF_MEMORY = """
+import os
+from bqfilter.pool import master
+make_scanners = master.make_scanners
+
+def make_scanners_or_fail(*given):
+    if os.path.exists("{flag}"):
+        raise MemoryError("for the tables")
+    return make_scanners(*given)
+
+master.make_scanners = make_scanners_or_fail
+"""
+
+
+def test_whatever_else_goes_wrong_in_a_reload_the_old_settings_and_workers_stay(
+    sink: Sink, directory: Path
+) -> None:
+    flag = directory / "trouble"
+    settings = settings_for(sink.endpoint, directory)
+    with serving(directory, settings, prelude=OUT_OF_MEMORY.format(flag=flag)) as daemon:
+        before = daemon.wait_until_idle(2)
+        flag.touch()
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for_log(
+            "error: reload failed, the old settings stay in force .*MemoryError: for the tables"
+        )
+        assert deliver(daemon).startswith(b"250")
+        assert daemon.workers() == before
+        flag.unlink()
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for_generation(2)
+
+
 def test_a_reload_into_a_loop_is_refused(sink: Sink, directory: Path) -> None:
     with serving(directory, settings_for(sink.endpoint, directory)) as daemon:
         host, port = daemon.address
