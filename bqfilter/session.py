@@ -41,6 +41,8 @@ _STAGES = {
 _FAREWELLS = frozenset({"END-OF-MESSAGE", "QUIT", "RSET"})  # after these nobody is left without an answer
 _INTRODUCTIONS = frozenset({"EHLO", "HELO", "XFORWARD"})  # a message is to be expected
 _ABORTED = Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT)
+_FAILED = Outcome(Result.TEMPFAILED, replies.INTERNAL_ERROR)
+_IN_DOUBT = Outcome(Result.OUTCOME_UNKNOWN, replies.INTERNAL_ERROR)
 _WRITE_TIMEOUT = 5.0  # seconds for a reply, which is small enough for any socket buffer
 _LOGGED_RECIPIENTS = 5  # the others are counted
 _HEAD_BYTES = 16384  # where the Message-ID is looked for
@@ -299,7 +301,7 @@ class Session:
         is_unheard = is_done and self._client.peer_has_left()
         try:
             self._flush()
-        except ConversationLost:
+        except (ConversationLost, MemoryError):
             is_unheard = is_done
             raise
         finally:
@@ -351,6 +353,12 @@ class Session:
             with contextlib.suppress(ConversationLost):
                 self._dialogue.answer(replies.INTERNAL_ERROR)
                 self._flush()
+        if self.phase is not Phase.BODY:
+            return
+        is_in_doubt = self._ledger.stage is Stage.HANDOVER
+        self._count(_IN_DOUBT if is_in_doubt else _FAILED)
+        if is_in_doubt:
+            self._log.warning("failed during a hand-over: possible duplicate", client=self._facts.namaddr)
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""

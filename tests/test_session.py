@@ -273,6 +273,38 @@ def test_memory_that_ends_is_a_451_and_what_filled_it_is_let_go(monkeypatch: pyt
     assert filled[0]() is None
 
 
+@pytest.mark.parametrize("failure", [MemoryError, ZeroDivisionError])
+@pytest.mark.parametrize(
+    "place", ["bqfilter.upstream.connection.Connection.final_reply", "bqfilter.handover._outcome_of"]
+)
+def test_what_goes_wrong_behind_the_dot_is_a_possible_duplicate_and_counted_as_one(
+    monkeypatch: pytest.MonkeyPatch, place: str, failure: type[Exception]
+) -> None:
+    def stumble(*_arguments: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(place, stumble)
+    is_bug = failure is ZeroDivisionError
+    held = hold(servers(), [OPENING, ENVELOPE, MESSAGE], stumbles=is_bug)
+
+    assert held.replies[-1] == "451 4.3.0 Error: filter failure"
+    assert held.server.messages == [MESSAGE]
+    assert held.results == [Result.OUTCOME_UNKNOWN]
+    assert any("warning: failed during a hand-over: possible duplicate" in line for line in held.sink.alarms)
+
+
+def test_what_goes_wrong_before_the_hand_over_is_counted_as_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("bqfilter.upstream.connection.Connection.data", stumble)
+    held = hold(servers(), [OPENING, ENVELOPE, MESSAGE])
+
+    assert held.server.messages == []
+    assert held.results == [Result.TEMPFAILED]
+    assert not any("duplicate" in line for line in held.sink.alarms)
+
+
 def test_a_mistake_of_ours_before_the_message_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(*_arguments: object) -> None:
         raise RuntimeError("a bug")
