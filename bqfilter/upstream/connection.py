@@ -140,17 +140,34 @@ class Connection:
             raise
 
     def final_reply(self, last_moment: Deadline) -> Reply:
-        """The reply to the final dot. Raises OutcomeUnknown where none comes, or none that can be read."""
+        """The reply to the final dot. Raises OutcomeUnknown where none comes, or none that can be read.
+
+        A process that was stopped, or waited long for the CPU, may come back when the last moment is over: a
+        reply that is there by then is heard all the same, because not to know is worse than to be late.
+        """
         try:
             reply = self._read_reply(last_moment)
         except ConversationLost as loss:
-            raise OutcomeUnknown(loss.cause) from loss
+            overlooked = self._overlooked_reply() if isinstance(loss, PeerTimeout) else None
+            if overlooked is None:
+                raise OutcomeUnknown(loss.cause) from loss
+            reply = overlooked
         if reply.code == _FAREWELL or not (200 <= reply.code < 300 or 400 <= reply.code < 600):
             raise OutcomeUnknown(f"answered the final dot with {reply}")
         self._state = _State.READY
         self._needs_reset = False
         self.used_at = self._clock()
         return reply
+
+    def _overlooked_reply(self) -> Reply | None:
+        """What can be read at once, if it is a whole reply; one look, so that nobody can prolong it."""
+        if not self._stream.has_input():
+            return None
+        try:
+            self._dialogue.receive(self._stream.read(Deadline.after(self._clock, _GLANCE_TIMEOUT)))
+            return self._dialogue.next_reply()
+        except ConversationLost:
+            return None
 
     def reset(self, limit: Deadline) -> None:
         """Leave the open transaction: whatever the server holds for it is free again."""

@@ -256,6 +256,29 @@ def test_without_a_clear_reply_to_the_dot_the_outcome_is_unknown(clock: FakeCloc
         connection.final_reply(limit(clock))
 
 
+def test_a_reply_that_came_while_nobody_could_look_is_heard_after_the_last_moment(clock: FakeClock) -> None:
+    connection = in_content(FakeUpstream(clock))
+    last_moment = limit(clock)
+    with spooled(b"x\r\n.\r\n") as spool:
+        connection.content(Original(spool), go, limit(clock), last=True)
+    clock.advance(200)
+
+    assert connection.final_reply(last_moment) == Reply(250, (b"2.0.0 Ok: queued as 4Q1",))
+
+
+@pytest.mark.parametrize("part", [b"", b"250-2.0.0 Ok\r\n", b"250 2.0.0 O", b"nonsense\r\n"])
+def test_what_is_no_whole_reply_by_then_is_none(clock: FakeClock, part: bytes) -> None:
+    server = FakeUpstream(clock, **{".": [part or SILENCE]})
+    connection = in_content(server)
+    last_moment = limit(clock)
+    with spooled(b"x\r\n.\r\n") as spool:
+        connection.content(Original(spool), go, limit(clock), last=False)
+    clock.advance(200)
+
+    with pytest.raises(OutcomeUnknown):
+        connection.final_reply(last_moment)
+
+
 def test_the_reply_to_quit_is_no_reply_to_the_dot(clock: FakeClock) -> None:
     server = FakeUpstream(clock)
     server.tell(b".", SILENCE)
