@@ -63,6 +63,7 @@ _SPARE_SCANNER_PLACES = 6  # for scanners that a reload brings
 _TICK = 0.25  # seconds between two looks at children and clocks
 _BUSY_TICK = 0.02  # the same while workers are starting or leaving
 _KILL_GRACE = 10.0  # seconds beyond the last limit before a worker is killed
+_STANDSTILL = 5.0  # seconds between two turns of the loop that no machine takes that runs
 _INSIST_AFTER = 1.0  # seconds between two reminders while draining
 _QUIT_GRACE = 2.0  # seconds between SIGQUIT and SIGKILL
 
@@ -130,6 +131,7 @@ class Master:
         self._drains_until: float | None = None
         self._insisted_at = 0.0
         self._jobs_at_death = 0
+        self._turned_at = self._went_on_at = time.monotonic()
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -155,6 +157,9 @@ class Master:
 
     def _supervise(self, now: float) -> None:
         """One look at everything: who is gone, who is up, who is late, who is missing, who should go."""
+        if now - self._turned_at > _STANDSTILL:
+            self._went_on_at = now
+        self._turned_at = now
         self._watch.turn(now, self._roster.children.values())
         self._reap(now)
         self._note_who_is_up()
@@ -313,10 +318,14 @@ class Master:
                 child.is_up = self._scoreboard.slots[child.slot].state in (State.IDLE, State.BUSY)
 
     def _kill_overdue(self, now: float) -> None:
-        """A worker that is beyond every limit of its own is stuck where no deadline reaches."""
+        """A worker that is beyond every limit of its own is stuck where no deadline reaches.
+
+        Where we did not run ourselves for a while, the whole machine may have stood still: then each of them
+        gets the time to notice, and to tell its client, as if its limit had passed only now.
+        """
         for child in self._roster.children.values():
             until = self._scoreboard.slots[child.slot].seconds(Word.UNTIL)
-            if until and now > until + _KILL_GRACE and not child.was_killed:
+            if until and now > max(until, self._went_on_at) + _KILL_GRACE and not child.was_killed:
                 child.was_killed = True
                 stage = self._scoreboard.slots[child.slot].stage.name.lower()
                 self._log.error("worker outlived every limit, killing it", pid=child.pid, stage=stage)
