@@ -60,13 +60,14 @@ class Exporter:
         self._endpoint = settings.metrics.listen
         self._socket = self._left_socket(left) or (self._listen(self._endpoint) if self._endpoint else None)
 
-    def keep(self, now: float) -> None:
-        """See to it that there is one."""
+    def keep(self, now: float, since: float = 0.0) -> None:
+        """See to it that there is one. `since` is when this process last went on after a standstill."""
         if self._socket is None:
             return
         if self._pid and not self._is_alive():
             self._bury(now)
-        if self._pid and (self._is_outdated or now - max(self._forked_at, self._sampled_at) > _HUNG_AFTER):
+        alive_at = max(self._forked_at, self._sampled_at, since)
+        if self._pid and (self._is_outdated or now - alive_at > _HUNG_AFTER):
             os.kill(self._pid, signal.SIGKILL)  # alive a moment ago, so the pid is certainly its own
         if not self._pid and now >= self._throttle.closed_until:
             self._fork(self._socket, now)

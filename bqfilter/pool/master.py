@@ -180,7 +180,7 @@ class Master:
             self._retire(child)
         if not self._is_ready and self._is_complete():
             self._announce_ready()
-        self._exporter.keep(now)
+        self._exporter.keep(now, self._went_on_at)
 
     def _act_on(self, number: signal.Signals) -> None:
         match number:

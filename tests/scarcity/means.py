@@ -103,6 +103,7 @@ for name, unit in (("monotonic", 1), ("monotonic_ns", 10**9), ("time", 1), ("tim
 
     def __init__(self, place: Path) -> None:
         self._place = place
+        self._passed = 0
         for name in ("monotonic", "time"):
             (place / name).write_text("0")
 
@@ -110,9 +111,10 @@ for name, unit in (("monotonic", 1), ("monotonic_ns", 10**9), ("time", 1), ("tim
     def prelude(self) -> str:
         return self._PATCH.format(place=self._place)
 
-    def monotonic(self, seconds: int) -> None:
-        """So far ahead of the real one, from now on."""
-        self._set("monotonic", seconds)
+    def pass_by(self, seconds: int) -> None:
+        """So many seconds have passed for all of it, at once."""
+        self._passed += seconds
+        self._set("monotonic", self._passed)
 
     def wall(self, seconds: int) -> None:
         """So far ahead of the real one, or behind it, from now on."""

@@ -1,0 +1,39 @@
+"""Compares what happens to one message with the row of its fault."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.doubles.programs import eventually
+from tests.doubles.sink import Sink
+from tests.pool.daemon import Daemon
+from tests.pool.scraper import scrape
+from tests.scarcity.rows import Row
+
+METRICS = {"listen": "inet:127.0.0.1:0"}
+
+
+@dataclass(slots=True)
+class Told:
+    """What the client heard; empty until it has heard something."""
+
+    reply: bytes = b""
+
+
+@contextlib.contextmanager
+def comes_to(row: Row, daemon: Daemon, sink: Sink) -> Iterator[Told]:
+    """The block sends one message; afterwards everything is as the row says."""
+    delivered, logged, counted = len(sink.messages), len(daemon.log()), figure(daemon, row.metric)
+    told = Told()
+    yield told
+    assert told.reply.decode().startswith(row.client) if row.client else not told.reply, daemon.log()[logged:]
+    eventually(lambda: row.log in daemon.log()[logged:], f"{row.log!r} in the log: {daemon.log()[logged:]}")
+    eventually(lambda: figure(daemon, row.metric) > counted, f"{row.metric} counts it")
+    assert len(sink.messages) - delivered == row.delivered, daemon.log()[logged:]
+
+
+def figure(daemon: Daemon, sample: str) -> float:
+    """A sample by its name, without "bqfilterd_", and its labels; the pool needs METRICS."""
+    name, _, labels = sample.partition("{")
+    return scrape(daemon).value(name, **dict(re.findall(r'(\w+)="([^"]*)"', labels)))
