@@ -202,15 +202,25 @@ class Session:
         return patience
 
     def _receive_body(self) -> Command:
-        """Content, to its end. The client sets the pace: each read may take as long as it likes to idle."""
+        """Content, to its end. The client sets the pace: each read may take as long as it likes to idle.
+
+        While a slow disk holds us up the client goes on, and its clock starts when it has sent all there is,
+        not when we have read it. What may have come by then is `lag` old: the time that spooling took, less
+        what we have waited for the client since.
+        """
         self._flush()
         transaction = self._open_transaction()
         early = self._dialogue.begin_body()
+        read_at, lag = self._clock(), 0.0
         end = self._take_content(transaction, early, len(early)) if early else -1
         while end < 0:
+            asked_at = self._clock()
             count = self._client.read_into(self._buffer, self._wait_for_client())
+            lag += asked_at - read_at
+            read_at = self._clock()
+            lag = max(lag - (read_at - asked_at), 0.0)
             end = self._take_content(transaction, self._buffer, count)
-        self._arrived = self._clock()
+        self._arrived = read_at - lag
         transaction.spool.is_clean = self._dialogue.body_is_clean
         return commands.EndOfData()
 

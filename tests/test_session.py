@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
+from bqfilter.mail.spool import Spool
 from bqfilter.net.address import SocketAddress
 from bqfilter.outcome import Outcome, Result
 from bqfilter.session import Session, Surroundings, new_session_id
@@ -222,6 +223,40 @@ def test_a_client_cannot_buy_time_for_a_command_with_single_bytes() -> None:
 
     assert held.sink.lines[-1].startswith("timeout after EHLO")
     assert held.server.clock() - 1000 <= 301
+
+
+def slow_disk(monkeypatch: pytest.MonkeyPatch, clock: FakeClock, seconds: float) -> None:
+    """Each piece of content takes so long to be written."""
+    append = Spool.append
+
+    def slowly(self: Spool, data: bytes | memoryview) -> None:
+        clock.advance(seconds)
+        append(self, data)
+
+    monkeypatch.setattr(Spool, "append", slowly)
+
+
+def test_a_client_that_had_sent_all_while_the_disk_was_slow_has_waited_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = servers()
+    slow_disk(monkeypatch, server.clock, 30)
+    held = hold(server, [OPENING, ENVELOPE, b"one\r\n", b"two\r\n", b"three\r\n", b"four\r\n.\r\n"])
+
+    assert held.replies[-1] == "451 4.3.0 Error: too little time left to deliver the message"
+    assert server.messages == []
+
+
+def test_a_client_that_is_slower_than_the_disk_has_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = servers()
+    slow_disk(monkeypatch, server.clock, 30)
+    script: list[Event] = [OPENING, ENVELOPE]
+    for line in (b"one\r\n", b"two\r\n", b"three\r\n", b"four\r\n", b".\r\n"):
+        script += [31, line]
+    held = hold(server, script)
+
+    assert held.replies[-1].startswith("250 ")
+    assert len(server.messages) == 1
 
 
 def test_a_session_that_is_told_to_finish_ends_soon() -> None:
