@@ -76,6 +76,11 @@ class Delivery:
         with self._no_way_back():
             self._post_further(to_send[1:], kept, given)
             self._confirm([one for one in kept if not one.parcel], plan, outcome)
+        if kept and not to_send:
+            unheard = self._handover.attempt(self._untold)
+            if unheard.result is not Result.ACCEPTED:
+                self._withdraw(kept)
+                return unheard
         return _answer(plan, outcome, kept)
 
     def _decisive(self, to_send: Sequence[Parcel], given: Consignment, kept: Sequence[_Kept]) -> Outcome:
@@ -87,6 +92,11 @@ class Delivery:
     def _unsent(self) -> Outcome:
         """A client that has given up meanwhile comes again: it must not have been kept once already."""
         self._handover.go()
+        return _UNSENT
+
+    def _untold(self) -> Outcome:
+        """What is only kept can be taken back until the client is told, so a slow disk makes it no double."""
+        self._handover.tell()
         return _UNSENT
 
     def _keep(self, one: Judged, given: Consignment, parcel: Parcel | None = None) -> _Kept:

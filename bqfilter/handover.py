@@ -43,6 +43,13 @@ class Handover:
         if self.limit.has_passed:
             raise OutOfTime
 
+    def tell(self) -> None:
+        """Will the client still hear what we say? Raises ClientGone or OutOfTime where not."""
+        if self._client_has_left():
+            raise ClientGone
+        if self._last_moment.has_passed:
+            raise OutOfTime
+
     def send(self, message: Outgoing, *, more: bool = False) -> Outcome:
         """DATA, the content and the dot in the transaction that is open; `more` of them may follow."""
         return self.attempt(lambda: self._send(message, more))

@@ -32,6 +32,7 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.quarantine import Quarantine, State
+from bqfilter.quarantine.claim import Claim
 from bqfilter.quarantine.store import Kept
 from bqfilter.scanning.line_edits import EditedBody, Splices
 from bqfilter.scanning.output import Workspace
@@ -529,6 +530,33 @@ def test_what_took_so_long_to_keep_that_the_client_left_is_not_kept(make: Make, 
     bench.left_at = 2  # there before it is kept, and gone behind that
 
     assert bench.run().result is Result.CLIENT_ABORT
+    assert bench.kept == []
+
+
+@pytest.mark.parametrize("response", ["quarantine", "reject+quarantine", "discard+quarantine"])
+def test_what_took_so_long_to_confirm_that_the_client_left_is_taken_back(make: Make, response: str) -> None:
+    bench = make(scanner("one", hit(response=response)))
+    bench.left_at = 3  # there when it has been kept, and gone when that has been confirmed
+
+    assert bench.run().result is Result.CLIENT_ABORT
+    assert bench.kept == []
+
+
+def test_what_took_so_long_to_confirm_that_the_client_is_about_to_leave_is_taken_back(
+    make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(scanner("one", hit(response="quarantine")))
+    turn = Claim.turn
+
+    def slowly(self: Claim, state: State) -> None:
+        clock.advance(99)
+        turn(self, state)
+
+    monkeypatch.setattr(Claim, "turn", slowly)
+
+    outcome = bench.run()
+
+    assert (outcome.result, outcome.reply) == (Result.TEMPFAILED, replies.OUT_OF_TIME)
     assert bench.kept == []
 
 
