@@ -100,6 +100,24 @@ class _WayOut:
         os.write(self._fd, data)
 
 
+class _File(_WayOut):
+    """A regular file can take half a line, the last that its file system has room for.
+
+    That one counts as lost. Whose half a line it is a process cannot tell, since others write to the file
+    too: each that could not write begins a new line with the next that it can.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._has_failed = False
+
+    def write(self, data: bytes) -> None:
+        start, self._has_failed = b"\n" if self._has_failed else b"", True
+        if os.write(self._fd, start + data) < len(start + data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._has_failed = False
+
+
 class _Socket(_WayOut):
     """A socket has a flag for each write."""
 
@@ -156,6 +174,8 @@ def _way_out(fd: int) -> _WayOut:
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         return _Socket(fd)
+    if stat.S_ISREG(mode):
+        return _File(fd)
     if not stat.S_ISFIFO(mode) and not os.isatty(fd):
         return _WayOut(fd)
     with suppress(OSError):  # not ours to open, no /proc, or nobody there who reads

@@ -215,7 +215,24 @@ def test_a_file_that_can_grow_no_more_is_a_log_that_is_stuck(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
         sink.write(Priority.INFO, "through")
 
-    note, line = (tmp_path / "log").read_text().splitlines()
+    note, line = (tmp_path / "log").read_text().strip().splitlines()
+    assert note.endswith("lines dropped count=1")
+    assert line.endswith("through")
+
+
+@pytest.mark.parametrize("is_another", [False, True], ids=["the same process", "another process"])
+def test_half_a_line_counts_as_lost_and_spoils_no_other(tmp_path: Path, is_another: bool) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "log").open("wb") as file:
+        torn, other = StderrSink(file.fileno()), StderrSink(file.fileno())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, usual[1]))
+        torn.write(Priority.INFO, "half of this is written" * 10)
+        other.write(Priority.INFO, "nothing of this is")
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        (other if is_another else torn).write(Priority.INFO, "through")
+
+    half, note, line = (tmp_path / "log").read_text().splitlines()
+    assert len(half) == 60
     assert note.endswith("lines dropped count=1")
     assert line.endswith("through")
 
