@@ -150,7 +150,7 @@ class Exporter:
         try:
             pid = os.fork()
         except OSError as error:
-            delay = self._throttle.on_early_death(now)
+            delay = self._throttle.on_failed_fork(now)
             self._log.warning("cannot fork the exporter", cause=error.strerror, delay=delay or None)
             return
         if pid == 0:

@@ -206,7 +206,8 @@ class Master:
         try:
             pid = os.fork()
         except OSError as error:
-            delay = self._roster.throttle.on_early_death(now)
+            delay = self._roster.throttle.on_failed_fork(now)
+            self._last_death = f"a fork that failed ({error.strerror})"
             self._log.error("cannot fork a worker", cause=error.strerror, delay=delay)
             self._watch.count(MasterWord.FAILED_FORKS)
             slot.was_vacated()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 _FIRST_DELAY = 0.5  # seconds before the second replacement in a row
 _LONGEST_DELAY = 60.0
+_LONGEST_DELAY_OF_FORK = 5.0  # a fork that fails burns nothing, and the pool is short of workers meanwhile
 _DOUBLINGS = 7  # from the first delay to beyond the longest
 _FORGIVEN_AFTER = 10.0  # a worker that has lived this long did not die of its start
 
@@ -41,10 +42,17 @@ class Throttle:
 
     def on_early_death(self, now: float) -> float:
         """Note one; returns the delay in seconds, 0 for the first. Those found at one look count as one."""
+        return self._wait_longer(now, _LONGEST_DELAY)
+
+    def on_failed_fork(self, now: float) -> float:
+        """The same where there is no process to be had: that may be over at any moment."""
+        return self._wait_longer(now, _LONGEST_DELAY_OF_FORK)
+
+    def _wait_longer(self, now: float, longest: float) -> float:
         if now == self.noted_at:
             return self.closed_until - now
         doublings = min(self.deaths - 1, _DOUBLINGS)
-        delay = min(_FIRST_DELAY * 2**doublings, _LONGEST_DELAY) if self.deaths else 0.0
+        delay = min(_FIRST_DELAY * 2**doublings, longest) if self.deaths else 0.0
         self.deaths += 1
         self.noted_at = now
         self.closed_until = now + delay

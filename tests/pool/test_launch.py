@@ -212,6 +212,30 @@ def test_workers_that_die_at_once_end_the_start_with_the_cause(site: Site, sink:
     eventually(lambda: not site.pid_file.exists(), "the daemon has given up")
 
 
+WITHOUT_PROCESSES = """
+import errno, os
+from bqfilter.pool.master import Master
+run = Master.run
+
+def fail():
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+def run_without_processes(self):
+    os.fork = fail
+    return run(self)
+
+Master.run = run_without_processes
+"""
+
+
+def test_workers_that_cannot_be_forked_end_the_start_with_the_cause(site: Site, sink: Sink) -> None:
+    site.write(sink.endpoint)
+    done = site.start(prelude=WITHOUT_PROCESSES)
+    assert done.returncode == 1
+    assert "the last one by a fork that failed (Resource temporarily unavailable)" in done.stderr
+    eventually(lambda: not site.pid_file.exists(), "the daemon has given up")
+
+
 HANGING = """
 import time
 from bqfilter.pool import detaching, master, worker

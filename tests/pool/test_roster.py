@@ -209,6 +209,12 @@ def test_early_deaths_in_a_row_wait_twice_as_long_each_time_up_to_a_minute() -> 
     assert delays == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
+def test_forks_that_fail_are_tried_again_within_seconds_however_long_it_has_lasted() -> None:
+    throttle = Throttle()
+    delays = [throttle.on_failed_fork(float(now)) for now in range(9)]
+    assert delays == [0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0]
+
+
 def test_the_throttle_holds_however_long_the_trouble_lasts() -> None:
     throttle = Throttle()
     delays = {throttle.on_early_death(float(now)) for now in range(5000)}
