@@ -40,6 +40,7 @@ else:
 _REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
 SURVEY_INTERVAL = 60.0  # seconds between two looks at whether Postfix's files have changed
 _MAX_REQUESTS = 8  # at a time; further ones are turned away
+_OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; the scraper stays in the queue, and would wake us at once again
 
 Respond = Callable[[str, list[tuple[str, str]]], Any]
 Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
@@ -161,7 +162,13 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self._until: dict[socket.socket, float] = {}  # open requests and when they must be over
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        sock, address = self.socket.accept()
+        try:
+            sock, address = self.socket.accept()
+        except BlockingIOError:  # it has gone meanwhile
+            raise
+        except OSError:
+            time.sleep(_OUT_OF_RESOURCES_PAUSE)
+            raise
         return sock, address or ("unix", 0)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002

@@ -1,6 +1,8 @@
 """The exporter's server against scrapers that are slow, many or hostile."""
 
 import contextlib
+import errno
+import os
 import socket
 import threading
 import time
@@ -95,6 +97,22 @@ def test_nonsense_does_no_harm(address: tuple[str, int], request_bytes: bytes) -
     with contextlib.suppress(ConnectionError):
         ask(address, request_bytes)
     assert ask(address).startswith(b"HTTP/1.0 200 OK")
+
+
+def test_without_a_descriptor_for_a_scraper_the_server_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in the queue stays readable: without a pause the server would take a whole CPU."""
+    pauses: list[float] = []
+    monkeypatch.setattr(pages.time, "sleep", pauses.append)
+    with contextlib.closing(bind_inet(SocketAddress(socket.AF_INET, ("127.0.0.1", 0)), 64)) as sock:
+        server = pages._Server(sock, pages.Pages(Board(scoreboard().view)))
+        with socket.create_connection(sock.getsockname(), 10):
+            monkeypatch.setattr(socket.socket, "_accept", no_descriptor)
+            server._handle_request_noblock()  # type: ignore[attr-defined]  # of the standard library
+    assert pauses == [0.5]
+
+
+def no_descriptor(_self: socket.socket) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_a_scraper_that_resets_does_no_harm(address: tuple[str, int]) -> None:
