@@ -518,6 +518,9 @@ class Scoreboard:
             # Room is taken now: a tmpfs that is full later must not kill whoever touches the page (SIGBUS).
             os.posix_fallocate(fd, 0, size)
             memory = mmap.mmap(fd, size)
+        except OSError:
+            scratch.unlink()
+            raise
         finally:
             os.close(fd)
         board = cls(memory, slot_count, listeners, scanner_places)

@@ -1,8 +1,8 @@
 """How scarcity is brought about: limits of a running process, small file systems, a clock that jumps."""
 
 import contextlib
+import itertools
 import os
-import resource
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -13,20 +13,35 @@ from tests.pool.daemon import is_gone, status_of
 
 
 @contextlib.contextmanager
-def limited(pid: int, kind: int, soft: int) -> Iterator[None]:
-    """Within the block a running process has this soft limit, as prlimit(1) would set it."""
-    usual = resource.prlimit(pid, kind)
-    resource.prlimit(pid, kind, (soft, usual[1]))
+def limited(pid: int, resource: str, soft: int) -> Iterator[None]:
+    """Within the block a running process has this soft limit; `resource` is the name that prlimit(1) has."""
+    usual = _soft_limit(pid, resource)
+    _prlimit(pid, f"--{resource}={soft}:")
     try:
         yield
     finally:
         if not is_gone(pid):
-            resource.prlimit(pid, kind, usual)
+            _prlimit(pid, f"--{resource}={usual}:")
 
 
-def without_descriptors(pid: int) -> contextlib.AbstractContextManager[None]:
-    """Within the block the process gets EMFILE whatever it opens."""
-    return limited(pid, resource.RLIMIT_NOFILE, 3)
+def without_descriptors(pid: int, but: int = 0) -> contextlib.AbstractContextManager[None]:
+    """Within the block the process can open so many descriptors, and beyond them gets EMFILE."""
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    free = (number for number in itertools.count() if number not in taken)
+    return limited(pid, "nofile", next(itertools.islice(free, but, None)))
+
+
+def _soft_limit(pid: int, resource: str) -> str:
+    return _prlimit(pid, f"--{resource}", "--noheadings", "--raw", "--output=SOFT").strip()
+
+
+def _prlimit(pid: int, *options: str) -> str:
+    """As the account of that process: to be root is not enough where CAP_SYS_RESOURCE is missing."""
+    uid, gid = (int(status_of(pid)[name][0]) for name in ("Uid", "Gid"))
+    command = ["prlimit", f"--pid={pid}", *options]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, user=uid, group=gid, extra_groups=[]
+    ).stdout
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ Tests bring each fault about and compare what happens with its row; docs/reliabi
 from dataclasses import dataclass
 
 _OK = "250 2.0.0 Ok"
-_NOTHING = ""
+LEFT = "nothing: it has left"
+CLOSED = "nothing: the connection is closed, which Postfix answers 451"
 _LEFT = "client left before it heard that its message was taken: possible duplicate"
 
 
@@ -14,8 +15,8 @@ _LEFT = "client left before it heard that its message was taken: possible duplic
 class Row:
     """One fault, and one message that comes while it lasts.
 
-    `client` begins what the client is told, empty where it is told nothing; `delivered` counts messages. The
-    log has `log`, and `metric` goes up. `recovery` says what happens when the fault is over.
+    `client` begins what the client is told, and is LEFT or CLOSED where that is nothing. So many messages are
+    `delivered`, the log has `log`, and `metric` goes up. `recovery` says what comes when the fault is over.
     """
 
     subject: str
@@ -26,12 +27,16 @@ class Row:
     metric: str
     recovery: str = "the next message is served"
 
+    @property
+    def is_answered(self) -> bool:
+        return self.client not in (LEFT, CLOSED)
+
     def cells(self) -> tuple[str, ...]:
         """For a table in Markdown."""
         return (
             self.subject,
             self.fault,
-            f"`{self.client}`" if self.client else "nothing: it has left",
+            f"`{self.client}`" if self.is_answered else self.client,
             "the message, once" if self.delivered else "nothing",
             f"`{self.log}`",
             f"`bqfilterd_{self.metric}`",
@@ -78,21 +83,111 @@ BEHIND_DOT, BEHIND_REPLY = "behind the dot", "behind the reply to the dot"
 
 # Limits are the defaults: no dot later than 85 s after the end of data, and 99 s for the reply to it.
 STOPS = (
-    _stop(AT_END_OF_DATA, 0, True, _NOTHING, 0, _GONE, "client_abort"),
+    _stop(AT_END_OF_DATA, 0, True, LEFT, 0, _GONE, "client_abort"),
     _stop(AT_END_OF_DATA, 86, False, _TOO_LATE, 0, _SPENT, "tempfailed"),
-    _stop(AT_END_OF_DATA, 200, True, _NOTHING, 0, _GONE, "client_abort"),
-    _stop(BEFORE_DATA, 0, True, _NOTHING, 0, _GONE, "client_abort"),
+    _stop(AT_END_OF_DATA, 200, True, LEFT, 0, _GONE, "client_abort"),
+    _stop(BEFORE_DATA, 0, True, LEFT, 0, _GONE, "client_abort"),
     _stop(BEFORE_DATA, 86, False, _LOST, 0, "peer takes no data", "tempfailed"),
-    _stop(BEFORE_LOOK, 0, True, _NOTHING, 0, _GONE, "client_abort"),
+    _stop(BEFORE_LOOK, 0, True, LEFT, 0, _GONE, "client_abort"),
     _stop(BEFORE_LOOK, 86, False, _TOO_LATE, 0, _SPENT, "tempfailed"),
-    _stop(BEFORE_LOOK, 200, True, _NOTHING, 0, _GONE, "client_abort"),
+    _stop(BEFORE_LOOK, 200, True, LEFT, 0, _GONE, "client_abort"),
     _stop(BEHIND_LOOK, 0, False, _OK, 1, "result=accepted", "accepted"),
-    _stop(BEHIND_LOOK, 0, True, _NOTHING, 1, _LEFT, "accepted"),
+    _stop(BEHIND_LOOK, 0, True, LEFT, 1, _LEFT, "accepted"),
     _stop(BEHIND_LOOK, 86, False, _LOST, 0, "peer takes no data", "tempfailed"),
-    _stop(BEHIND_LOOK, 200, True, _NOTHING, 0, "peer takes no data", "tempfailed"),
+    _stop(BEHIND_LOOK, 200, True, LEFT, 0, "peer takes no data", "tempfailed"),
     _stop(BEHIND_DOT, 90, False, _OK, 1, "result=accepted", "accepted"),
     _stop(BEHIND_DOT, 99, False, _OK, 1, "result=accepted", "accepted"),
-    _stop(BEHIND_DOT, 200, True, _NOTHING, 1, _LEFT, "accepted"),
+    _stop(BEHIND_DOT, 200, True, LEFT, 1, _LEFT, "accepted"),
     _stop(BEHIND_REPLY, 99, False, _OK, 1, "result=accepted", "accepted"),
-    _stop(BEHIND_REPLY, 200, True, _NOTHING, 1, _LEFT, "accepted"),
+    _stop(BEHIND_REPLY, 200, True, LEFT, 1, _LEFT, "accepted"),
 )
+
+
+# The disk.
+
+_DEFERRED = _messages("tempfailed")
+_FULL = "No space left on device"
+_UNKEPT = "451 4.3.0 Error: message could not be kept"
+
+SPOOL_FULL = Row(
+    "Spool", "no room (ENOSPC), message larger than `spool.memory`",
+    "452 4.3.1 Error: insufficient spool storage", 0, f"spool: [Errno 28] {_FULL}", _DEFERRED,
+    "the next large message is spooled; smaller ones were served all the time",
+)  # fmt: skip
+SPOOL_LIMITED = Row(
+    "Spool", "a write is cut short, then fails as with a quota (RLIMIT_FSIZE)",
+    "452 4.3.1 Error: insufficient spool storage", 0, "spool: [Errno 27] File too large", _DEFERRED,
+)  # fmt: skip
+QUARANTINE_FULL = Row(
+    "Quarantine", "no room (ENOSPC), message to be kept", _UNKEPT, 0,
+    f"quarantine: [Errno 28] {_FULL}", "quarantine_failures_total",
+    "the next message is kept; nothing is left of the one before",
+)  # fmt: skip
+COPY_UNKEPT = Row(
+    "Quarantine", "no room (ENOSPC), message to be delivered with a copy kept", _UNKEPT, 0,
+    f"quarantine: [Errno 28] {_FULL}", "quarantine_failures_total",
+    "the next message is delivered, and its copy kept",
+)  # fmt: skip
+QUARANTINE_LIMITED = Row(
+    "Quarantine", "a write is cut short, then fails as with a quota (RLIMIT_FSIZE)", _UNKEPT, 0,
+    "quarantine: [Errno 27] File too large", "quarantine_failures_total",
+    "the next message is kept; nothing is left of the one before",
+)  # fmt: skip
+RUNTIME_FULL_AT_START = Row(
+    "Runtime directory", "no room at the start", _OK, 1, "result=accepted", _messages("accepted"),
+    "pid file and scoreboard are there after a restart; `status` and `top` are blind until then",
+)  # fmt: skip
+RUNTIME_FULL = Row(
+    "Runtime directory", "no room while it runs, and a reload", _OK, 1, "generation=2",
+    _messages("accepted"), "stacks of slow sessions are written again",
+)  # fmt: skip
+LOG_FULL = Row(
+    "Log", "no room in the file that standard error is", _OK, 1, "log was stuck, lines dropped",
+    _messages("accepted"), "the next line says how many are missing; no line is torn",
+)  # fmt: skip
+
+# Descriptors.
+
+_NO_DESCRIPTOR = "Too many open files"
+
+NO_ACCEPT = Row(
+    "Descriptors of a worker", "none left (EMFILE) for a connection", _OK, 1,
+    "cannot accept connections", _messages("accepted"),
+    "the connection has waited in the queue, and is served",
+)  # fmt: skip
+NO_UPSTREAM = Row(
+    "Descriptors of a worker", "none left (EMFILE) for the after-filter server",
+    "451 4.3.0 Error: after-filter server unavailable", 0, _NO_DESCRIPTOR,
+    'upstream_failures_total{stage="connect"}',
+)  # fmt: skip
+NO_SPOOL = Row(
+    "Descriptors of a worker", "none left (EMFILE) for a file in the spool",
+    "451 4.3.0 Error: spool file error", 0, f"spool: [Errno 24] {_NO_DESCRIPTOR}", _DEFERRED,
+)  # fmt: skip
+NO_QUARANTINE = Row(
+    "Descriptors of a worker", "none left (EMFILE) for a file in the quarantine",
+    _UNKEPT, 0, f"quarantine: [Errno 24] {_NO_DESCRIPTOR}", "quarantine_failures_total",
+)  # fmt: skip
+NO_SCANNER = Row(
+    "Descriptors of a worker", "none left (EMFILE) for a scanner",
+    "451 4.3.0 Error: content scanner unavailable", 0, _NO_DESCRIPTOR,
+    'filter_reports_total{filter="clamd",finding="error"}',
+)  # fmt: skip
+NO_RELOAD = Row(
+    "Descriptors of the master", "none left (EMFILE), and a reload", _OK, 1,
+    "reload failed, the old settings stay in force", "config_reload_failures_total",
+    "the next reload is taken, and the service manager hears signs of life again",
+)  # fmt: skip
+
+# Processes.
+
+NO_FORK = Row(
+    "Processes", "no more for the account (RLIMIT_NPROC, EAGAIN), and a worker is killed", _OK, 1,
+    "cannot fork a worker", "worker_fork_failures_total",
+    "the pool is complete within five seconds, whether or not anybody was served meanwhile",
+)  # fmt: skip
+NO_PROGRAM = Row(
+    "Processes", "no more for the account (RLIMIT_NPROC, EAGAIN), and a program is to scan",
+    "451 4.3.0 Error: content scanner unavailable", 0, "Resource temporarily unavailable",
+    'filter_reports_total{filter="command",finding="error"}',
+)  # fmt: skip

@@ -27,7 +27,8 @@ def comes_to(row: Row, daemon: Daemon, sink: Sink) -> Iterator[Told]:
     delivered, logged, counted = len(sink.messages), len(daemon.log()), figure(daemon, row.metric)
     told = Told()
     yield told
-    assert told.reply.decode().startswith(row.client) if row.client else not told.reply, daemon.log()[logged:]
+    assert told.reply.decode().startswith(row.client if row.is_answered else ""), daemon.log()[logged:]
+    assert row.is_answered or not told.reply
     eventually(lambda: row.log in daemon.log()[logged:], f"{row.log!r} in the log: {daemon.log()[logged:]}")
     eventually(lambda: figure(daemon, row.metric) > counted, f"{row.metric} counts it")
     assert len(sink.messages) - delivered == row.delivered, daemon.log()[logged:]
