@@ -191,3 +191,17 @@ NO_PROGRAM = Row(
     "451 4.3.0 Error: content scanner unavailable", 0, "Resource temporarily unavailable",
     'filter_reports_total{filter="command",finding="error"}',
 )  # fmt: skip
+
+# Clocks.
+
+CLOCK_FORWARD = Row(
+    "Wall clock", "set forward by more than a year, behind the dot of a message", _OK, 1,
+    "result=accepted", _messages("accepted"),
+    "limits do not notice; later messages are kept under later names, and `quarantine expire` finds what was "
+    "kept before as old as the clock says",
+)  # fmt: skip
+CLOCK_BACK = Row(
+    "Wall clock", "set back by more than a year, behind the dot of a message", _OK, 1,
+    "result=accepted", _messages("accepted"),
+    "limits do not notice; later messages are kept under earlier names, and expire later than they should",
+)  # fmt: skip
