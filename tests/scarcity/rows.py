@@ -56,19 +56,36 @@ def _messages(result: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stop(Row):
-    """A worker that is stopped at `point`, for so many seconds; meanwhile the client may leave."""
+    """A worker that stands still at `point`, for so many seconds; meanwhile the client may leave.
+
+    The message is for `recipient`, and the quarantine has `kept` of it afterwards.
+    """
 
     point: str = ""
     seconds: int = 0
     leaves: bool = False
+    recipient: str = "b@example.org"
+    kept: int = 0
 
 
-def _stop(point: str, seconds: int, leaves: bool, client: str, delivered: int, log: str, result: str) -> Stop:
+def _stop(
+    point: str,
+    seconds: int,
+    leaves: bool,
+    client: str,
+    delivered: int,
+    log: str,
+    result: str,
+    *,
+    subject: str = "Worker stopped (SIGSTOP)",
+    recipient: str = "b@example.org",
+    kept: int = 0,
+) -> Stop:
     past = f"for {seconds} s" if seconds else "for a moment"
     fault = f"{point}, {past}; the client {'leaves' if leaves else 'waits'}"
     return Stop(
-        "Worker stopped (SIGSTOP)", fault, client, delivered, log, _messages(result),
-        "the same worker serves the next message", point, seconds, leaves,
+        subject, fault, client, delivered, log, _messages(result),
+        "the same worker serves the next message", point, seconds, leaves, recipient, kept,
     )  # fmt: skip
 
 
@@ -102,6 +119,38 @@ STOPS = (
     _stop(BEHIND_REPLY, 200, True, LEFT, 1, _LEFT, "accepted"),
 )
 
+
+# A disk that takes its time, which holds the worker as a SIGSTOP would.
+
+IN_SPOOL, IN_KEEP, IN_CONFIRM = (
+    "write to the spool", "flush of a message to be kept", "flush of the state in which it is kept",
+)  # fmt: skip
+KEPT_FOR, COPIED_FOR = "b@kept.example", "b@copied.example"  # recipients whose mail is kept, is kept besides
+
+
+def _slow(
+    point: str, seconds: int, leaves: bool, client: str, delivered: int, log: str, result: str,
+    recipient: str = KEPT_FOR, kept: int = 0,
+) -> Stop:  # fmt: skip
+    return _stop(
+        point, seconds, leaves, client, delivered, log, result,
+        subject="Slow disk", recipient=recipient, kept=kept,
+    )  # fmt: skip
+
+
+SLOW_DISKS = (
+    _slow(IN_SPOOL, 70, False, _OK, 1, "result=accepted", "accepted", "b@example.org"),
+    _slow(IN_SPOOL, 86, False, _TOO_LATE, 0, _SPENT, "tempfailed", "b@example.org"),
+    _slow(IN_SPOOL, 200, True, LEFT, 0, _GONE, "client_abort", "b@example.org"),
+    _slow(IN_KEEP, 70, False, _OK, 0, "result=quarantined", "quarantined", kept=1),
+    _slow(IN_KEEP, 86, False, _TOO_LATE, 0, _SPENT, "tempfailed"),
+    _slow(IN_KEEP, 200, True, LEFT, 0, _GONE, "client_abort"),
+    _slow(IN_CONFIRM, 90, False, _OK, 0, "result=quarantined", "quarantined", kept=1),
+    _slow(IN_CONFIRM, 99, False, _TOO_LATE, 0, _SPENT, "tempfailed"),
+    _slow(IN_CONFIRM, 0, True, LEFT, 0, _GONE, "client_abort"),
+    _slow(IN_KEEP, 86, False, _TOO_LATE, 0, _SPENT, "tempfailed", COPIED_FOR),
+    _slow(IN_CONFIRM, 200, True, LEFT, 1, _LEFT, "accepted", COPIED_FOR, kept=1),
+)
 
 # The disk.
 
@@ -204,4 +253,64 @@ CLOCK_BACK = Row(
     "Wall clock", "set back by more than a year, behind the dot of a message", _OK, 1,
     "result=accepted", _messages("accepted"),
     "limits do not notice; later messages are kept under earlier names, and expire later than they should",
+)  # fmt: skip
+
+# Memory.
+
+_NO_MEMORY_TOLD = "451 4.3.0 Error: filter failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Want(Row):
+    """Memory that ends at `point` of a message to be kept or delivered."""
+
+    point: str = ""
+
+
+def _want(point: str, client: str, log: str, result: str = "tempfailed", delivered: int = 0) -> Want:
+    return Want(
+        "Memory of a worker", f"none left (MemoryError) {point}", client, delivered, log, _messages(result),
+        "the same worker serves the next message", point,
+    )  # fmt: skip
+
+
+WANTS = (
+    _want("to spool the message", "451 4.3.0 Error: spool file error", "Cannot allocate memory"),
+    _want("to read the content", CLOSED, "out of memory"),
+    _want("to take its MIME parts apart", "451 4.3.0 Error: content scanner unavailable", "out of memory"),
+    _want("to come to a verdict", _NO_MEMORY_TOLD, "out of memory"),
+    _want("to keep it", _NO_MEMORY_TOLD, "out of memory"),
+    _want("to put together what is sent", _NO_MEMORY_TOLD, "out of memory"),
+    _want(
+        "to read the reply to the dot", _NO_MEMORY_TOLD, "failed during a hand-over: possible duplicate",
+        "outcome_unknown", 1,
+    ),
+    _want(
+        "behind the reply to the dot", _NO_MEMORY_TOLD, "failed during a hand-over: possible duplicate",
+        "outcome_unknown", 1,
+    ),
+)  # fmt: skip
+OOM_KILLED = Row(
+    "Memory of the machine", "the kernel kills a worker (SIGKILL) before the dot", CLOSED, 0,
+    'cause="signal SIGKILL"', 'worker_exits_total{reason="signalled"}', "another worker is there at once",
+)  # fmt: skip
+OOM_KILLED_BEHIND_DOT = Row(
+    "Memory of the machine", "the kernel kills a worker (SIGKILL) behind the dot", CLOSED, 1,
+    "worker ended during a hand-over: possible duplicate", _messages("outcome_unknown"),
+    "another worker is there at once",
+)  # fmt: skip
+OUTLIVED = Row(
+    "Worker stopped (SIGSTOP)", "at the end of data, for longer than every limit", CLOSED, 0,
+    "worker outlived every limit, killing it", 'worker_exits_total{reason="killed"}',
+    "another worker is there at once",
+)  # fmt: skip
+OUTLIVED_BEHIND_DOT = Row(
+    "Worker stopped (SIGSTOP)", "behind the dot, for longer than every limit", CLOSED, 1,
+    "worker ended during a hand-over: possible duplicate", _messages("outcome_unknown"),
+    "another worker is there at once",
+)  # fmt: skip
+MASTER_STOPPED = Row(
+    "Master stopped (SIGSTOP)", "and a worker is killed", _OK, 1, "result=accepted", _messages("accepted"),
+    "the dead are replaced at once; until then `/-/ready` says that the master hangs, and under systemd the "
+    "watchdog ends a master that stands still for two minutes",
 )  # fmt: skip
