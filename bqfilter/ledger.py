@@ -59,6 +59,11 @@ class Ledger:
         """Whatever is entered until time is taken next is part of the present stage."""
         self._is_held = True
 
+    @property
+    def is_held(self) -> bool:
+        """Since `hold`, no time has been taken."""
+        return self._is_held
+
     def take(self) -> dict[Stage, float]:
         """Seconds per stage since the last call, stages without any left out; counting starts anew."""
         now = self._clock()

@@ -358,17 +358,16 @@ class Session:
         """The fault is ours alone: 451 for the client, and no more of this conversation."""
         if self._transaction is not None:
             self._transaction.abort()
+        is_in_doubt = self._upstream.dot_is_out or self._ledger.is_held
         self._upstream.abandon()  # in whatever state it was left, nobody can tell
         if self._owes_reply:
             with contextlib.suppress(ConversationLost):
                 self._dialogue.answer(replies.INTERNAL_ERROR)
                 self._flush()
-        if self.phase is not Phase.BODY:
-            return
-        is_in_doubt = self._ledger.stage is Stage.HANDOVER
-        self._count(_IN_DOUBT if is_in_doubt else _FAILED)
-        if is_in_doubt:
-            self._log.warning("failed during a hand-over: possible duplicate", client=self._facts.namaddr)
+        if self.phase is Phase.BODY:
+            self._count(_IN_DOUBT if is_in_doubt else _FAILED)
+            if is_in_doubt:
+                self._log.warning("failed during a hand-over: possible duplicate", client=self._facts.namaddr)
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""

@@ -328,11 +328,16 @@ def test_what_goes_wrong_behind_the_dot_is_a_possible_duplicate_and_counted_as_o
     assert any("warning: failed during a hand-over: possible duplicate" in line for line in held.sink.alarms)
 
 
-def test_what_goes_wrong_before_the_hand_over_is_counted_as_deferred(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "place", ["bqfilter.upstream.connection.Connection.data", "bqfilter.mail.outgoing.Original.wire"]
+)
+def test_what_goes_wrong_before_the_dot_is_counted_as_deferred(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     def stumble(*_arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("bqfilter.upstream.connection.Connection.data", stumble)
+    monkeypatch.setattr(place, stumble)
     held = hold(servers(), [OPENING, ENVELOPE, MESSAGE])
 
     assert held.server.messages == []

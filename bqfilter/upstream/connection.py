@@ -49,6 +49,7 @@ class Connection:
         self._needs_reset = False  # a transaction was left open; RSET goes ahead of the next one
         self._has_quit = False
         self.capabilities: Capabilities = NO_CAPABILITIES
+        self.dot_is_out = False  # of the present transaction, or may be
         self.transaction_count = 0  # refused ones too: errors and RSETs add up on the other side
         self.used_at = clock()
 
@@ -95,6 +96,7 @@ class Connection:
     def begin(self, client: Client, mail: bytes, limit: Deadline) -> Reply:
         """Open a transaction: XFORWARD where announced, then `mail`, the client's own line. MAIL's reply."""
         self.transaction_count += 1
+        self.dot_is_out = False
         announced = self.capabilities.xforward
         reply, is_forwarded = self._begin(client, announced, mail, limit)
         if not is_forwarded and reply.is_positive:
@@ -131,6 +133,7 @@ class Connection:
         if not self._dialogue.is_empty or self._stream.has_input():
             raise ProtocolViolation("answered before the final dot")  # such a 2xx is not the answer to it
         go()
+        self.dot_is_out = True
         self._has_quit = bool(ending)
         try:
             self._stream.write(wire + ending, deadline)

@@ -66,6 +66,11 @@ class Upstream:
         """The address of the server in use, empty where there is none."""
         return self._connection.peer if self._connection else ""
 
+    @property
+    def dot_is_out(self) -> bool:
+        """The final dot of the present transaction may have been sent."""
+        return self._connection is not None and self._connection.dot_is_out
+
     def prepare(self) -> None:
         """Get on with connecting as far as nothing has to be waited for. Never raises: `begin` will tell."""
         if self._said is not None:
