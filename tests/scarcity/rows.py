@@ -314,3 +314,38 @@ MASTER_STOPPED = Row(
     "the dead are replaced at once; until then `/-/ready` says that the master hangs, and under systemd the "
     "watchdog ends a master that stands still for two minutes",
 )  # fmt: skip
+
+# Configuration.
+
+_REFUSED = "reload failed, the old settings stay in force"
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt(Row):
+    """A configuration file that holds `content`, None for one that is not there; `log` says why not."""
+
+    content: bytes | None = b""
+
+
+def _spoilt(fault: str, content: bytes | None, log: str) -> Spoilt:
+    return Spoilt(
+        "Configuration", f"{fault}, and a reload", _OK, 1, log, "config_reload_failures_total",
+        "the next reload is taken", content,
+    )  # fmt: skip
+
+
+SPOILT = (
+    _spoilt("empty", b"", "listen: missing"),
+    _spoilt("half-written", b'[[listen]]\nendpoint = "inet:127.0.0', "is not TOML"),
+    _spoilt("binary", b"\x7fELF\x02\x01\x01\x00\xff\xfe", "is not UTF-8 text"),
+    _spoilt("gone", None, "cannot be read: No such file or directory"),
+    _spoilt("nested without end", b"a = " + b"[" * 100_000, "is not TOML"),
+)
+TABLE_GONE = Row(
+    "Table of rules", "gone, and a reload", _OK, 1, _REFUSED, "config_reload_failures_total",
+    "the old rules are in force all the time, in new workers too; the next reload is taken",
+)  # fmt: skip
+TABLE_BINARY = Row(
+    "Table of rules", "binary, and a reload", _OK, 1, _REFUSED, "config_reload_failures_total",
+    "the old rules are in force all the time, in new workers too; the next reload is taken",
+)  # fmt: skip
