@@ -75,12 +75,22 @@ class PidFile:
 
 def running_pid(path: Path) -> int | None:
     """Who wrote a pid file, if that process still runs."""
+    pid = _written_pid(path)
     try:
-        pid, written_at = int(path.read_bytes()[:_MAX_BYTES]), path.lstat().st_mtime
+        written_at = path.lstat().st_mtime
+    except OSError:
+        return None
+    born_at = None if pid is None else _born_at(pid)
+    return pid if born_at is not None and born_at <= written_at + _CLOCK_SLACK else None
+
+
+def _written_pid(path: Path) -> int | None:
+    """Of a process that runs, whoever it is. While the file is locked it is the one that holds the lock."""
+    try:
+        pid = int(path.read_bytes()[:_MAX_BYTES])
     except (OSError, ValueError):
         return None
-    born_at = _born_at(pid)
-    return pid if born_at is not None and born_at <= written_at + _CLOCK_SLACK else None
+    return pid if birth_of(pid) else None
 
 
 def _opened(path: Path) -> int:
@@ -109,7 +119,7 @@ def _lock(fd: int, path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StartFailure(f"is running already, {_named(running_pid(path))} ({path} is locked)") from None
+        raise StartFailure(f"is running already, {_named(_written_pid(path))} ({path} is locked)") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

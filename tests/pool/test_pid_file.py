@@ -59,6 +59,14 @@ def test_a_second_master_is_told_who_the_first_is(path: Path) -> None:
         PidFile.take(path)
 
 
+def test_a_second_master_is_told_who_the_first_is_although_the_clock_was_set_meanwhile(path: Path) -> None:
+    """Then the first seems to have been born long after it wrote its file."""
+    with another_master(path) as other:
+        os.utime(path, (0, 0))
+        with pytest.raises(StartFailure, match=rf"already, pid {other.pid} "):
+            PidFile.take(path)
+
+
 def test_what_a_killed_master_has_left_is_used_again(path: Path) -> None:
     with another_master(path) as other:
         other.kill()
