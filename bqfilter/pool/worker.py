@@ -8,6 +8,7 @@ A worker leaves between two sessions: when it is told to, when it has done its s
 gone. Only SIGQUIT ends it in the middle of one.
 """
 
+import errno
 import faulthandler
 import gc
 import os
@@ -49,6 +50,7 @@ SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a
 
 _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
+_COMPLAINT_INTERVAL = 10.0  # seconds between two lines about it: where files end, all workers have one to say
 _CONTENT_BUFFER_BYTES = 65536
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
 _MEMORY_MAP = Path("/proc/self/smaps_rollup")
@@ -125,6 +127,7 @@ class Worker:
         self._peer = ""
         self._activity = ""
         self._weighed_at = 0.0
+        self._complained_at = -_COMPLAINT_INTERVAL
         self._ration = Ration(settings.pool)
         self._is_spent = False  # has used up a session's processor time
         self._lifeline = select.poll()
@@ -256,11 +259,19 @@ class Worker:
         try:
             return listener.accept()
         except OSError as error:
+            self._complain(listener, error)
+            if error.errno == errno.EMFILE and not self._has_reported:
+                self._ask_for_successor()  # who has what we have lost, and sees the connection at once
+            time.sleep(_OUT_OF_RESOURCES_PAUSE)  # the connection stays in the queue, for whoever can take it
+            return None
+
+    def _complain(self, listener: Listener, error: OSError) -> None:
+        now = self._clock()
+        if now - self._complained_at >= _COMPLAINT_INTERVAL:
+            self._complained_at = now
             self._log.error(
                 "cannot accept connections", endpoint=str(listener.endpoint), cause=error.strerror
             )
-            time.sleep(_OUT_OF_RESOURCES_PAUSE)  # the connection stays in the queue, for whoever can take it
-            return None
 
     def _serve(self, index: int, accepted: Accepted) -> None:
         listener, tally = self._given.listeners[index], self._given.tallies[index]

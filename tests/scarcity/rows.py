@@ -202,7 +202,7 @@ _NO_DESCRIPTOR = "Too many open files"
 NO_ACCEPT = Row(
     "Descriptors of a worker", "none left (EMFILE) for a connection", _OK, 1,
     "cannot accept connections", _messages("accepted"),
-    "the connection has waited in the queue, and is served",
+    "it is over by itself: the worker is replaced, and its successor takes the connection from the queue",
 )  # fmt: skip
 NO_UPSTREAM = Row(
     "Descriptors of a worker", "none left (EMFILE) for the after-filter server",

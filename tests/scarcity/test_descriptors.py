@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, kill_hard, serving, settings_for, title_of
+from tests.pool.daemon import Daemon, deliver, is_gone, kill_hard, serving, settings_for, title_of
 from tests.pool.scraper import exporter_port, scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 from tests.scarcity import rows
@@ -64,19 +65,15 @@ def test_a_worker_without_descriptors_defers_and_goes_on(
         assert daemon.wait_until_idle(1) == workers
 
 
-def test_a_worker_without_a_descriptor_for_a_connection_leaves_it_in_the_queue(
-    sink: Sink, directory: Path
-) -> None:
+def test_a_worker_without_descriptors_is_replaced_and_holds_up_nobody(sink: Sink, directory: Path) -> None:
+    """The kernel wakes one worker for a connection: here the one that cannot take it."""
     with serving(directory, pool_of_one(sink, directory)) as daemon:
-        (worker,) = daemon.wait_until_idle(1)
-        with comes_to(rows.NO_ACCEPT, daemon, sink) as told, socket.socket() as early:
-            early.settimeout(60)
-            with without_descriptors(worker):
-                early.connect(daemon.address)
-                daemon.wait_for_log("error: cannot accept connections .*Too many open files")
-            assert early.recv(4096).startswith(b"220 ")
-            early.close()
+        (poor,) = daemon.wait_until_idle(1)
+        with without_descriptors(poor), comes_to(rows.NO_ACCEPT, daemon, sink) as told:
             told.reply = deliver(daemon)
+        assert daemon.log().count("cannot accept connections") == 1
+        eventually(lambda: is_gone(poor), "the poor one gone")
+        assert daemon.trouble() == [line for line in daemon.log().splitlines() if "cannot accept" in line]
 
 
 def test_a_master_without_descriptors_supervises_and_keeps_its_settings(sink: Sink, directory: Path) -> None:
