@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.programs import eventually
+from tests.doubles.programs import children_of, eventually, title_of
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, is_gone, kill_hard, serving, settings_for, title_of
+from tests.pool.daemon import Daemon, deliver, is_gone, kill_hard, serving, settings_for
 from tests.pool.scraper import exporter_port, scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 from tests.scarcity import rows
@@ -122,9 +122,7 @@ def test_a_master_that_cannot_tell_the_service_manager_goes_on(sink: Sink, direc
 
 
 def exporters(daemon: Daemon) -> list[int]:
-    master = daemon.process.pid
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return [int(pid) for pid in children if "exporter" in title_of(int(pid))]
+    return [pid for pid in children_of(daemon.process.pid) if "exporter" in title_of(pid)]
 
 
 def test_an_exporter_without_descriptors_lets_scrapers_wait_and_is_back(sink: Sink, directory: Path) -> None:

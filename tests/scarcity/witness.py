@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
 from tests.pool.daemon import Daemon
-from tests.pool.scraper import scrape
+from tests.pool.scraper import get
 from tests.scarcity.rows import Row
 
 METRICS = {"listen": "inet:127.0.0.1:0"}
@@ -35,6 +35,8 @@ def comes_to(row: Row, daemon: Daemon, sink: Sink) -> Iterator[Told]:
 
 
 def figure(daemon: Daemon, sample: str) -> float:
-    """A sample by its name, without "bqfilterd_", and its labels; the pool needs METRICS."""
-    name, _, labels = sample.partition("{")
-    return scrape(daemon).value(name, **dict(re.findall(r'(\w+)="([^"]*)"', labels)))
+    """A sample as it stands on the page of metrics, without "bqfilterd_"; the pool needs METRICS."""
+    page = get(daemon).text
+    found = re.search(rf"^bqfilterd_{re.escape(sample)} (\S+)$", page, re.MULTILINE)
+    assert found, f"{sample} in {page}"
+    return float(found[1])
