@@ -18,8 +18,9 @@ from tests.doubles.programs import eventually
 from .rig import WORKERS, Rig
 from .scanner import Mode
 
-_SHORT, _LONG = 0.2, 2.0  # seconds that a fault lasts
+_SHORT, _LONG = 0.2, 4.0  # seconds that a fault lasts; some are longer than the scanner's timeout
 _READY = " ready "
+_UPGRADES = "upgrades in place"
 
 
 @dataclass(slots=True)
@@ -44,9 +45,13 @@ class Faults:
         self.rig.manager.configure(settings)
         self._signal("reloads", signal.SIGHUP)
 
+    @property
+    def has_upgraded(self) -> bool:
+        return _UPGRADES in self.counts
+
     def upgrade(self) -> None:
         """SIGUSR2: the program in place of itself; return when it serves."""
-        self._signal("upgrades in place", signal.SIGUSR2)
+        self._signal(_UPGRADES, signal.SIGUSR2)
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         program = self.rig.manager.program
@@ -58,7 +63,7 @@ class Faults:
     def _all(self) -> dict[str, Callable[[], None]]:
         return {
             "after-filter server stalls": self._stall,
-            "after-filter server dies": self._kill_server,
+            "after-filter server dies": self._kill_servers,
             "scanner hangs up": lambda: self._misbehave("fails"),
             "scanner hangs": lambda: self._misbehave("hangs"),
         }
@@ -71,9 +76,9 @@ class Faults:
         for pid in servers:
             _send(pid, signal.SIGCONT)
 
-    def _kill_server(self) -> None:
-        if servers := self._servers():
-            _send(self.chance.choice(servers), signal.SIGKILL)
+    def _kill_servers(self) -> None:
+        for pid in self._servers():
+            _send(pid, signal.SIGKILL)
 
     def _misbehave(self, mode: Mode) -> None:
         self.rig.scanner.mode = mode

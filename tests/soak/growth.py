@@ -5,8 +5,8 @@ the second one: it may be larger by a twentieth and, because a small number has 
 its kind. That finds what grows for ever, given time, and does not take a moment for a trend.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -58,16 +58,15 @@ class Growth:
     """Samples of one program: `look` takes one."""
 
     samples: list[Mapping[str, float]] = field(default_factory=list)
-    _workers: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    workers: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # sessions held, private KiB
 
-    def look(self, master: int, board: Board) -> None:
-        """Processes that come and go meanwhile are looked at the next time."""
-        try:
+    def look(self, master: int, runtime: Path, workers: int) -> None:
+        """Where processes come and go meanwhile there is no sample."""
+        with suppress(OSError, LookupError, ValueError):
             self.samples.append(dict(_figures(master)))
-        except (OSError, KeyError, ValueError):
-            return
-        for pid, slot in board.serving().items():
-            self._note_worker(pid, board.jobs(slot))
+            board = Board(runtime, workers)
+            for pid, slot in board.serving().items():
+                self._note_worker(pid, board.jobs(slot))
 
     def trends(self) -> list[Trend]:
         """Nothing where there are too few samples to speak of quarters."""
@@ -77,7 +76,7 @@ class Growth:
 
     def per_thousand_messages(self) -> float | None:
         """KiB by which a worker's private memory has grown over a thousand messages, once it was warm."""
-        slopes = [_slope(points) for points in self._workers.values() if len(points) > 1]
+        slopes = [_slope(points) for points in self.workers.values() if len(points) > 1]
         weighty = [(growth, jobs) for growth, jobs in slopes if jobs]
         return (
             1000 * sum(growth for growth, _ in weighty) / sum(jobs for _, jobs in weighty)
@@ -87,10 +86,7 @@ class Growth:
 
     def _note_worker(self, pid: int, jobs: int) -> None:
         if jobs >= _WARM:
-            try:
-                self._workers[pid].append((jobs, proc.memory(pid).private))
-            except (OSError, KeyError):
-                return
+            self.workers.setdefault(pid, []).append((jobs, proc.memory(pid).private))
 
 
 _WARM = 50  # sessions after which a worker has seen most of what there is to see
@@ -103,7 +99,7 @@ def _slope(points: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 def _figures(master: int) -> Iterator[tuple[str, float]]:
     titles = {pid: proc.title(pid) for pid in proc.children(master)}
-    exporter = next(pid for pid, title in titles.items() if "exporter" in title)
+    exporter, *_ = [pid for pid, title in titles.items() if "exporter" in title]
     workers = [pid for pid, title in titles.items() if "worker" in title]
     memory = {pid: proc.memory(pid).pss for pid in (master, exporter, *workers)}
     descriptors = {pid: _descriptors(pid) for pid in (master, exporter, *workers)}

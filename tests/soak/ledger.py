@@ -61,6 +61,18 @@ def unknown_outcomes(log: Iterable[str]) -> set[str]:
     return {found[1] for line in log if "outcome_unknown" in line and (found := _UNKNOWN.search(line))}
 
 
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A message that is there though its client was told otherwise, or nothing; and who has seen why."""
+
+    fate: str
+    witness: str
+    by_aim: bool = False  # the worker was picked for handing a message over
+
+    def __str__(self) -> str:
+        return f"{self.fate}: {self.witness}"
+
+
 @dataclass(slots=True)
 class Ledger:
     """The messages of a run, by what was found out about them."""
@@ -68,10 +80,11 @@ class Ledger:
     accepted: int = 0
     refused: int = 0  # as their kind says
     failed: int = 0  # 4xx, or a lost connection, where it should have been accepted or refused for good
+    failed_by_us: int = 0  # of these, told in our own words
     unheard: int = 0  # the client had left
     unheard_delivered: int = 0
-    delivered_in_window: list[str] = field(default_factory=list)  # and the client told 451, or nothing
-    kept_in_window: list[str] = field(default_factory=list)  # likewise
+    delivered: list[InDoubt] = field(default_factory=list)  # of those that failed
+    kept: list[InDoubt] = field(default_factory=list)  # likewise
     strays: int = 0  # copies in the quarantine that say of themselves that nobody was told about them
     wrong: list[str] = field(default_factory=list)
 
@@ -94,13 +107,15 @@ class Witnesses:
             by_client[fall.client].append(fall)
         return cls(by_client, unknown)
 
-    def for_risk(self, told: Told, risk: str) -> str:
-        """Who has seen it fall where it is at this risk; empty for nobody."""
+    def of_risk(self, told: Told, fate: "_Fate", risk: str) -> InDoubt | None:
+        """The message, with who has seen it fall where it is at this risk; None for nobody."""
         for fall in self.falls.get(told.message.client, ()) if told.is_lost else ():
             if fall.stage in _AT_RISK[risk]:
-                return f"worker {fall.pid} killed in stage {fall.stage.name.lower()}, session {fall.session}"
-        is_unknown = risk == _DELIVERED and told.message.recipients[0] in self.unknown
-        return "logged as outcome_unknown" if is_unknown else ""
+                words = f"worker {fall.pid} killed in stage {fall.stage.name.lower()}, session {fall.session}"
+                return InDoubt(str(fate), words, fall.by_aim)
+        if risk == _DELIVERED and told.message.recipients[0] in self.unknown:
+            return InDoubt(str(fate), "logged as outcome_unknown")
+        return None
 
 
 def balance(everything: Iterable[Told], found: Found, witnesses: Witnesses) -> Ledger:
@@ -124,6 +139,7 @@ def _enter(ledger: Ledger, told: Told, found: Found, witnesses: Witnesses) -> No
         ledger.wrong += fate.excess()
     elif reply is None or not reply.startswith(str(kind.reply).encode()):
         ledger.failed += 1
+        ledger.failed_by_us += not told.is_lost
         _enter_failure(ledger, told, fate, witnesses)
     elif told.is_positive:
         ledger.accepted += 1
@@ -141,14 +157,13 @@ def _enter_failure(ledger: Ledger, told: Told, fate: "_Fate", witnesses: Witness
         return
     ledger.wrong += fate.excess()
     for risk in fate.risks():
-        witness = witnesses.for_risk(told, risk)
-        if not witness:
+        doubt = witnesses.of_risk(told, fate, risk)
+        if doubt is None:
             ledger.wrong.append(f"{fate}: nothing explains it")
-        elif risk is _STRAY:
+        elif risk == _STRAY:
             ledger.strays += 1
         else:
-            entries = ledger.delivered_in_window if risk is _DELIVERED else ledger.kept_in_window
-            entries.append(f"{fate}: {witness}")
+            (ledger.delivered if risk == _DELIVERED else ledger.kept).append(doubt)
 
 
 class _Fate:
@@ -176,10 +191,18 @@ class _Fate:
         """In what way it is somewhere, other than as a draft or a copy that nobody was told about."""
         if any(self._delivered.values()):
             yield _DELIVERED
-        if any(states.keys() - {State.NEW, State.PENDING} for states in self._kept.values()):
+        if any(states.keys() - {State.NEW, State.PENDING} for states in self._unwanted_copies()):
             yield _KEPT
         if any(states.keys() & {State.NEW, State.PENDING} for states in self._kept.values()):
             yield _STRAY
+
+    def _unwanted_copies(self) -> Iterator[Counter[State]]:
+        """All but those that the policy wants whatever becomes of the message, even where it is deferred."""
+        kind = self._told.message.kind
+        for name, states in self._kept.items():
+            is_wanted = name in kind.kept and name in kind.delivered
+            if not is_wanted or self._told.is_lost:
+                yield states
 
     def differences(self) -> list[str]:
         """From what its kind says, where the client was told that all is well."""

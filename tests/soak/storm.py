@@ -20,7 +20,7 @@ from statistics import median, quantiles
 from bqfilter.ledger import Stage
 
 from .clients import Crowd
-from .ledger import Ledger, Witnesses, balance, unknown_outcomes
+from .ledger import InDoubt, Ledger, Witnesses, balance, unknown_outcomes
 from .rig import WORKERS, Rig, rig
 from .strikes import Strike, Striker
 
@@ -37,6 +37,7 @@ class Aftermath:
     striker: Striker
     ledger: Ledger
     seconds: float
+    drafts: int
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -66,15 +67,22 @@ def storm(kills: int, seed: int) -> Aftermath:
 def _aftermath(place: Rig, crowd: Crowd, striker: Striker, seconds: float) -> Aftermath:
     log = list(place.manager.log_lines())
     witnesses = Witnesses.of(striker.falls, unknown_outcomes(log))
-    ledger = balance(crowd.told, place.found(), witnesses)
+    found = place.found()
+    ledger = balance(crowd.told, found, witnesses)
     complaints = [*crowd.failures, *(f"a master ended with {status}" for status in place.manager.endings)]
     complaints += [line for line in log if "error: " in line or "Traceback" in line]
     complaints += _untold(striker, log)
+    if ledger.failed_by_us:
+        complaints.append(
+            f"{ledger.failed_by_us} messages failed in our own words, and nothing but us was struck"
+        )
+    if found.drafts > len(striker.falls):
+        complaints.append(f"{found.drafts} drafts were left")
     if ledger.failed > len(striker.falls):
         complaints.append(
             f"{ledger.failed} messages failed, and only {len(striker.falls)} workers were killed"
         )
-    return Aftermath(striker, ledger, seconds, complaints)
+    return Aftermath(striker, ledger, seconds, found.drafts, complaints)
 
 
 def _untold(striker: Striker, log: Sequence[str]) -> Iterator[str]:
@@ -105,12 +113,17 @@ def report(after: Aftermath) -> Iterator[str]:
     yield f"| told 2xx: there once | {ledger.accepted} |"
     yield f"| refused as they should be: nowhere | {ledger.refused} |"
     yield f"| failed by a kill | {ledger.failed} |"
-    yield f"| of these delivered: killed between dot and reply | {len(ledger.delivered_in_window)} |"
-    yield f"| of these kept: killed between quarantine and reply | {len(ledger.kept_in_window)} |"
-    yield f"| safety copies left in quarantine | {ledger.strays} |"
+    yield f"| of these delivered: killed between final dot and reply | {_in_doubt(ledger.delivered)} |"
+    yield f"| of these kept: killed between quarantine and reply | {_in_doubt(ledger.kept)} |"
+    yield f"| safety copies and drafts left in quarantine | {ledger.strays + after.drafts} |"
     yield f"| not waited for by their client | {ledger.unheard} |"
     yield f"| of these delivered or kept, once | {ledger.unheard_delivered} |"
     yield f"| wrong | {len(after.wrong)} |"
+
+
+def _in_doubt(doubts: Sequence[InDoubt]) -> str:
+    by_aim = sum(doubt.by_aim for doubt in doubts)
+    return f"{len(doubts)} ({len(doubts) - by_aim} by chance, {by_aim} by aim)"
 
 
 def _row(aim: str, strikes: Sequence[Strike]) -> str:
@@ -131,7 +144,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     after = storm(options.kills, options.seed)
     print("\n".join(report(after)))
-    print("\n".join([*after.ledger.delivered_in_window, *after.ledger.kept_in_window]))
+    print("\n".join(map(str, [*after.ledger.delivered, *after.ledger.kept])))
     for line in after.wrong:
         print(f"WRONG: {line}", file=sys.stderr)
     return 1 if after.wrong else 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from bqfilter.ledger import Stage
 from bqfilter.scoreboard import Slot
 from tests.doubles.programs import eventually
+from tests.pool.scraper import fetch
 
 from .boards import Board, Fall, wait_for
 from .manager import Manager
@@ -126,9 +127,8 @@ class Striker:
 
     def _exporter_answers(self) -> bool:
         connection = http.client.HTTPConnection(*self.metrics, timeout=10.0)
-        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-            connection.request("GET", "/-/healthy")
-            return connection.getresponse().status == 200
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return fetch(connection, "/-/healthy").status == 200
         return False
 
     def wait_for_exporter(self) -> None:

@@ -54,6 +54,7 @@ RIGHT = {
     "dropped": (told(DROPPED, TAKEN), found()),
     "rejected": (told(REJECTED, b"550 5.7.1 No"), found()),
     "deferred": (told(DEFERRED, OURS), found()),
+    "deferred, and a copy that is kept of every attempt": (told(COPIED, OURS), found(kept=("copied",))),
     "failed and nowhere": (told(PLAIN, LOST), found()),
     "left, delivered": (told(PLAIN, None, has_left=True), found("plain")),
     "left, not delivered": (told(PLAIN, None, has_left=True), found()),
@@ -76,6 +77,7 @@ WRONG = {
     "failed and delivered": (told(PLAIN, LOST), found("plain")),
     "failed in our words and delivered": (told(PLAIN, OURS), found("plain")),
     "failed and kept": (told(KEPT, LOST), found(kept=("kept",))),
+    "failed and a copy": (told(COPIED, LOST), found(kept=("copied",))),
     "failed and left behind": (told(KEPT, LOST), found(kept=("kept",), state=State.PENDING)),
     "lost connection and delivered": (told(PLAIN, None), found("plain")),
     "left, and delivered twice": (told(PLAIN, None, has_left=True), found("plain", "plain")),
@@ -100,7 +102,7 @@ def test_a_delivery_that_was_told_as_a_failure_is_explained_by_a_fall_in_the_han
 ) -> None:
     there = found("plain")
     explained = close(told(PLAIN, reply), there, fall(Stage.HANDOVER))
-    assert (explained.wrong, len(explained.delivered_in_window)) == ([], 1)
+    assert (explained.wrong, len(explained.delivered)) == ([], 1)
     assert close(told(PLAIN, reply), there, fall(Stage.FILTER)).wrong
     assert close(told(PLAIN, reply), there, fall(Stage.HANDOVER, client="10.0.1.3")).wrong
 
@@ -112,16 +114,16 @@ def test_no_fall_explains_a_second_delivery_or_a_reply_of_our_own() -> None:
 
 def test_what_a_fall_has_left_in_quarantine_is_explained_by_it() -> None:
     kept = close(told(KEPT, LOST), found(kept=("kept",)), fall(Stage.FILTER))
-    assert (kept.wrong, len(kept.kept_in_window)) == ([], 1)
+    assert (kept.wrong, len(kept.kept)) == ([], 1)
     stray = close(told(KEPT, LOST), found(kept=("kept",), state=State.PENDING), fall(Stage.FILTER))
-    assert (stray.wrong, stray.strays, stray.kept_in_window) == ([], 1, [])
+    assert (stray.wrong, stray.strays, stray.kept) == ([], 1, [])
 
 
 def test_an_outcome_that_was_logged_as_unknown_explains_a_delivery() -> None:
     line = f"warning: message result=outcome_unknown helo=x to=<{address(NUMBER, 'plain')}> nrcpt=1"
     unknown = unknown_outcomes([line, line.replace("outcome_unknown", "accepted").replace("plain@", "x@")])
     ledger = close(told(PLAIN, OURS), found("plain"), unknown=unknown)
-    assert (ledger.wrong, len(ledger.delivered_in_window)) == ([], 1)
+    assert (ledger.wrong, len(ledger.delivered)) == ([], 1)
 
 
 def test_the_maillog_is_read_for_deliveries_and_for_what_was_not_delivered() -> None:
