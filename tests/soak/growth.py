@@ -89,7 +89,7 @@ class Growth:
             self.workers.setdefault(pid, []).append((jobs, proc.memory(pid).private))
 
 
-_WARM = 50  # sessions after which a worker has seen most of what there is to see
+_WARM = 200  # sessions after which a worker has seen most of what there is to see
 
 
 def _slope(points: Sequence[tuple[int, int]]) -> tuple[int, int]:

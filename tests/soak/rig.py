@@ -107,7 +107,7 @@ def _postfix() -> Iterator[PostfixInstance]:
 
 
 def _settings(directory: Path, postfix: PostfixInstance, **tables: Any) -> dict[str, Any]:
-    scanner = {"endpoint": f"unix:{directory}/scanner.sock", "name": "slow", "timeout": "2s"}
+    scanner = {"endpoint": f"unix:{directory}/scanner.sock", "name": "slow", "timeout": "2s", "retry": "1s"}
     absent = {"endpoint": f"unix:{directory}/absent.sock", "name": "absent", "failures": 0}
     usual: dict[str, Any] = {
         "pool": {"max_messages": 500},

@@ -32,7 +32,7 @@ MINUTES = 3.0
 _CLIENTS = 6
 _LONGEST_PAUSE = 0.4  # seconds between two messages of a client: the machine is not to be the bottleneck
 _SAMPLES = 240  # over the whole run
-_RELOADS = 12  # likewise
+_RELOADS = 6  # likewise
 _UPGRADE_AT = 0.15  # of the run, once: a new master begins anew, so this is a part of warming up
 _LONGEST_CALM = 4.0  # seconds between two faults
 # Where the after-filter server fails between two copies, an error says where the second is: the ledger knows.
@@ -80,7 +80,7 @@ class _Hours:
 
 def soak(seconds: float, seed: int) -> Result:
     """That long."""
-    with rig(pool={"max_messages": 1000}) as place:
+    with rig(pool={"max_messages": 2000}) as place:
         faults, growth = Faults(place, random.Random(seed)), Growth()
         complaints: list[str] = []
         crowd = Crowd(place.doors, _CLIENTS, seed, _SIZES, _LONGEST_PAUSE)
