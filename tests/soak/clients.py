@@ -8,11 +8,12 @@ client would do after a 4xx is just what must not be needed to find out what bec
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.postfix.smtp_client import Closed, SmtpClient, stuffed
 
-from .mail import KINDS, SENDER, Message, Sizes
+from .mail import KINDS, SENDER, Kind, Message, Sizes
 
 Address = tuple[str, int]
 
@@ -52,6 +53,7 @@ class Crowd:
     seed: int
     sizes: Sizes = field(default_factory=Sizes)
     longest_pause: float = 0.1  # seconds between two messages of a client
+    kinds: Sequence[Kind] = KINDS
     told: list[Told] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Crowd:
             self.failures.append(f"a client: {type(error).__name__}: {error}")
 
     def _send_one(self, chance: random.Random) -> None:
-        kind = chance.choices(KINDS, [kind.share for kind in KINDS])[0]
+        kind = chance.choices(self.kinds, [kind.share for kind in self.kinds])[0]
         door = chance.choice(list(self.doors))
         message = Message(self._next_number(), kind, self.sizes.draw(chance))
         told = Told(message, door, began=time.monotonic())

@@ -11,12 +11,13 @@ transactions it is the first dot that counts.
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
 from .clients import Crowd
-from .rig import rig
+from .mail import KINDS, Kind
+from .rig import Rig, rig
 
 _CLIENTS = 4
 
@@ -45,36 +46,43 @@ Connection.final_reply, Session._flush = timed_reply, timed_flush
 """
 
 
-def measure(messages: int) -> list[tuple[float, float]]:
-    """Both times of each message."""
+def measure(messages: int) -> dict[str, list[tuple[float, float]]]:
+    """Both times of each message, by how many things there are to do once the first dot is out."""
+    one = [kind for kind in KINDS if len(kind.delivered) == 1 and not kind.kept]
+    several = [kind for kind in KINDS if len(kind.delivered) > 1 or (kind.delivered and kind.kept)]
+    sets = {"one transaction": one, "two transactions, or a copy kept": several}
     file = Path("/tmp") / f"bqsoak-window-{time.time_ns()}"
-    file.touch()
-    file.chmod(0o666)
     try:
         with rig(prelude=_WATCH.format(file=file)) as place:
-            crowd = Crowd(place.doors, _CLIENTS, seed=1)
-            crowd.start()
-            while len(crowd.told) < messages and not crowd.failures:
-                time.sleep(0.1)
-            crowd.stop()
-        pairs = [line.split() for line in file.read_text().splitlines()]
-        return [(float(behind), float(ours)) for behind, ours in pairs]
+            return {name: _measure(place, kinds, messages // 2, file) for name, kinds in sets.items()}
     finally:
         file.unlink()
 
 
-def report(times: list[tuple[float, float]]) -> Iterator[str]:
-    yield f"{len(times)} messages handed over"
-    yield ""
-    yield "| | median | 95 % | 99 % | longest |"
-    yield "| --- | --: | --: | --: | --: |"
-    for name, values in (
-        ("from the final dot to its reply", [behind for behind, _ in times]),
-        ("from its reply to ours", [ours for _, ours in times]),
-    ):
-        parts = quantiles(values, n=100)
-        cells = [f"{1000 * value:.2f} ms" for value in (median(values), parts[94], parts[98], max(values))]
-        yield f"| {name} | " + " | ".join(cells) + " |"
+def _measure(place: Rig, kinds: Sequence[Kind], messages: int, file: Path) -> list[tuple[float, float]]:
+    file.write_bytes(b"")
+    file.chmod(0o666)
+    crowd = Crowd(place.doors, _CLIENTS, seed=1, kinds=kinds)
+    crowd.start()
+    while len(crowd.told) < messages and not crowd.failures:
+        time.sleep(0.1)
+    crowd.stop()
+    pairs = [line.split() for line in file.read_text().splitlines()]
+    return [(float(behind), float(ours)) for behind, ours in pairs]
+
+
+def report(found: Mapping[str, list[tuple[float, float]]]) -> Iterator[str]:
+    yield "| | messages | median | 95 % | 99 % | longest |"
+    yield "| --- | --: | --: | --: | --: | --: |"
+    for name, times in found.items():
+        yield _row(f"{name}: from the final dot to its reply", [behind for behind, _ in times])
+        yield _row(f"{name}: from its reply to ours", [ours for _, ours in times])
+
+
+def _row(name: str, values: list[float]) -> str:
+    parts = quantiles(values, n=100)
+    cells = [f"{1000 * value:.2f} ms" for value in (median(values), parts[94], parts[98], max(values))]
+    return f"| {name} | {len(values)} | " + " | ".join(cells) + " |"
 
 
 def main() -> int:
