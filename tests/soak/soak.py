@@ -16,9 +16,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 
+from tests.doubles.programs import eventually
 from tests.pool.scraper import fetch
 
 from .clients import Crowd
@@ -101,12 +103,20 @@ def soak(seconds: float, seed: int) -> Result:
 
 
 def _look_on(place: Rig, growth: Growth, hours: _Hours) -> None:
-    metrics = place.postfix.at("metrics")
     while hours.share < 1.0:
         if hours.is_due("look", _SAMPLES):
             growth.look(place.manager.pid, place.runtime, WORKERS)
-            fetch(HTTPConnection(*metrics, timeout=60.0), "/metrics")
+            _is_scraped(place)
         time.sleep(min(0.2, hours.seconds / _SAMPLES))
+    eventually(lambda: _is_scraped(place), "the exporter answers")
+
+
+def _is_scraped(place: Rig) -> bool:
+    """As Prometheus does it. On a busy machine an answer may be late; in the end there must be one."""
+    connection = HTTPConnection(*place.postfix.at("metrics"), timeout=10.0)
+    with suppress(OSError, HTTPException):
+        return fetch(connection, "/metrics").status == 200
+    return False
 
 
 def _make_trouble(faults: Faults, hours: _Hours, complaints: list[str]) -> None:
