@@ -13,7 +13,7 @@ import pytest
 from bqfilter.scoreboard import State, Word
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, is_gone, serving, settings_for
+from tests.pool.daemon import Daemon, deliver, is_gone, serving, settings_for, status_of
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 RECIPIENTS = ["b@example.org"]
@@ -267,3 +267,18 @@ def test_a_reload_ends_for_systemd_although_an_old_session_is_still_open(sink: S
                 assert manager.recv(4096).startswith(b"READY=1\n")
                 old.greet()
             assert daemon.pids(State.IDLE)
+
+
+def test_the_master_does_not_grow_with_every_reload(sink: Sink, directory: Path) -> None:
+    settings = settings_for(sink.endpoint, directory, pool={"workers": 1})
+    with serving(directory, settings) as daemon:
+        warm = size_after_reloads(daemon, settings, range(2, 6))
+        assert size_after_reloads(daemon, settings, range(6, 26)) - warm < 60
+
+
+def size_after_reloads(daemon: Daemon, settings: dict[str, Any], generations: range) -> int:
+    """KiB that the master has in memory, shared pages as well."""
+    for generation in generations:
+        reload(daemon, settings)
+        daemon.wait_for_generation(generation)
+    return int(status_of(daemon.process.pid)["VmRSS"][0])

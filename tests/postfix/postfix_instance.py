@@ -256,7 +256,7 @@ class PostfixInstance:
     def stop(self) -> None:
         """`postfix stop`; a master that is left, say by a broken configuration, is killed by its pid."""
         self._postfix("stop")
-        if master := self._master_pid():
+        if master := self.master_pid():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(master, signal.SIGKILL)
 
@@ -336,7 +336,7 @@ class PostfixInstance:
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
-    def _master_pid(self) -> int | None:
+    def master_pid(self) -> int | None:
         """The pid of the master daemon, if that process is there and is one."""
         try:
             pid = int((self.directory / "q" / "pid" / "master.pid").read_text())
