@@ -44,14 +44,24 @@ class Accepted:
 class Listener:
     """One listening socket with the addresses that may use it.
 
-    `wanted` is the address that was asked for, which with port 0 is not the one that it has.
+    `wanted` is the address that was asked for, which with port 0 is not the one that it has. Where there are
+    `proxies` they are the peers, each connection begins with a header of theirs, and `allow` is about the
+    address in it.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, allow: AllowList, wanted: str = "") -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        endpoint: Endpoint,
+        allow: AllowList,
+        wanted: str = "",
+        proxies: AllowList | None = None,
+    ) -> None:
         self.socket = sock
         self.endpoint = endpoint
         self.allow = allow
         self.wanted = wanted
+        self.proxies = proxies
 
     def accept(self) -> Accepted | None:
         """The connection that has waited longest, or None if there is none.
@@ -74,7 +84,8 @@ class Listener:
 
     def permits(self, accepted: Accepted) -> bool:
         """The peer may use this listener; on a unix socket file permissions have decided already."""
-        return accepted.host == "" or self.allow.permits(accepted.host)
+        peers = self.allow if self.proxies is None else self.proxies
+        return accepted.host == "" or peers.permits(accepted.host)
 
 
 def _tcp_facts(sock: socket.socket) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def wanted(head: bytes) -> int:
 
     Raises ValueError where no header begins like this.
     """
-    if not (head.startswith(_SIGNATURE[: len(head)]) or head.startswith(_KEYWORD[: len(head)])):
+    if not head.startswith((_SIGNATURE[: len(head)], _KEYWORD[: len(head)])):
         raise ValueError("neither version of the PROXY protocol begins like this")
     if len(head) < _SHORTEST_LINE:
         return _SHORTEST_LINE - len(head)

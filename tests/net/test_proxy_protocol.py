@@ -1,4 +1,4 @@
-"""Headers of both versions by the specification, whole, cut, garbled and over-long; read byte by byte as well."""
+"""Headers of both versions by the specification, whole, cut, garbled and over-long."""
 
 import ipaddress
 import socket
