@@ -249,7 +249,7 @@ class TestALivePool:
     def serve(self, board: Scoreboard, count: int, queued: int) -> None:
         tally = board.tallies(0)[0]
         for number in range(count):
-            tally.accept(0.0, is_queued=number < queued, is_abandoned=False)
+            tally.accept(0.0, is_queued=number < queued)
             tally.end(1.0, 0.01, [0.0] * 8)
 
     def test_is_measured_without_being_asked_for(self, board: Scoreboard, config: str) -> None:
