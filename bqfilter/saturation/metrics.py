@@ -64,7 +64,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "draining",
             "gauge",
             (),
-            "Whether SIGTERM came: 1, or 0. At 1 this instance is on its way out, and load balancers are told so.",
+            "Whether SIGTERM came: 1, or 0. At 1 this instance is on its way out, and load balancers are "
+            "told so.",
         ),
         Metric(
             "exporter_forks",

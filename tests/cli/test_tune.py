@@ -164,6 +164,16 @@ def test_check_says_first_what_mends_a_broken_law() -> None:
     assert "set pool.workers to 34, or maxproc to at most 90, or budget.session to at most 25s" in output
 
 
+def test_a_queue_in_front_counts() -> None:
+    result = run(*EXAMPLE, "--queue-wait=30s", "--workers=34", "--check")
+    assert result.exit_code == 1
+    assert "100 / 2 turns of 30s within 100s less 30s in front" in result.output
+    assert "queue-wait        30s" in result.output
+    nothing_left = run(*EXAMPLE, "--queue-wait=100s")
+    assert nothing_left.exit_code == 2
+    assert "leaves nothing of --proxy-timeout" in nothing_left.output
+
+
 def test_check_needs_the_present_number_of_workers() -> None:
     result = run("--check")
     assert result.exit_code == 2

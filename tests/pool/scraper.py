@@ -71,16 +71,10 @@ def exporter_port(daemon: Bqfilterd) -> int:
     return int(daemon.wait_for_log(r"metrics served at=inet:127\.0\.0\.1:(\d+)")[1])
 
 
-def agent_port(daemon: Bqfilterd) -> int:
-    return int(daemon.wait_for_log(r"agent served at=inet:127\.0\.0\.1:(\d+)")[1])
-
-
 def agent_line(daemon: Bqfilterd) -> str:
     """What a load balancer is told; it reads to the end of the connection."""
-    with (
-        socket.create_connection(("127.0.0.1", agent_port(daemon)), 30) as sock,
-        sock.makefile("r") as answer,
-    ):
+    host, port = daemon.wait_for_log(r"agent served at=inet:([0-9.]+):(\d+)").groups()
+    with socket.create_connection((host, int(port)), 30) as sock, sock.makefile("r") as answer:
         return answer.read()
 
 
