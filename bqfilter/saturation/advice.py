@@ -189,9 +189,9 @@ def _about_session(plan: Plan) -> Iterator[str]:
     if figures.session > figures.patience:
         yield (
             f"A session limit of {format_duration(figures.session)} is longer than smtpd_proxy_timeout"
-            f" ({format_duration(figures.proxy_timeout)}){_in_front(figures)}: whoever waits behind one session"
-            " may already be too late, so it counts as none, and every before-filter process needs a worker of"
-            " its own."
+            f" ({format_duration(figures.proxy_timeout)}){_in_front(figures)}: whoever waits behind one"
+            " session may already be too late, so it counts as none, and every before-filter process needs a"
+            " worker of its own."
         )
     if figures.speed_adjust and not 0 < figures.session <= figures.patience:
         yield from _offer_sessions(figures)

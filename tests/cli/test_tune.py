@@ -376,8 +376,9 @@ def test_a_service_name_is_quoted_for_the_shell() -> None:
 
 
 def _documented() -> list[tuple[str, list[str]]]:
-    """Each `bqfilterd tune` of docs/tuning.md with the lines shown below it."""
-    blocks = (REPOSITORY / "docs" / "tuning.md").read_text().split("```console\n")[1:]
+    """Each `bqfilterd tune` of the manual with the lines shown below it."""
+    pages = [(REPOSITORY / "docs" / name).read_text() for name in ("tuning.md", "haproxy.md")]
+    blocks = [block for page in pages for block in page.split("```console\n")[1:]]
     joined = [block.split("```")[0].replace("\\\n", " ").splitlines() for block in blocks]
     prompt = "$ bqfilterd tune"
     return [(lines[0].removeprefix(prompt), lines[1:]) for lines in joined if lines[0].startswith(prompt)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bqfilter.config.loader import parse
 from tests.doubles.components import program
-from tests.doubles.programs import eventually, short_directory
+from tests.doubles.programs import REPOSITORY, eventually, short_directory
 from tests.haproxy.balancer import SHIPPED
 from tests.haproxy.fleet import WORKERS, Fleet, Machine, fleet
 from tests.net.test_proxy_protocol import tcp4
@@ -53,6 +55,27 @@ def probes(machine: Machine) -> float:
 def test_the_shipped_configuration_is_valid(haproxy: str) -> None:
     checked = subprocess.run([haproxy, "-c", "-f", str(SHIPPED)], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_so_is_the_other_way_to_check_that_the_manual_shows(haproxy: str, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "haproxy.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^  ```\n(  option httpchk.*?)^  ```", page, re.MULTILINE | re.DOTALL)
+    text = re.sub(r"    option smtpchk.*\n", "", SHIPPED.read_text(encoding="utf-8"))
+    text = re.sub(r"    default-server.*\n", shown, text)
+    (tmp_path / "haproxy.cfg").write_text(text, encoding="utf-8")
+    checked = subprocess.run(
+        [haproxy, "-c", "-f", str(tmp_path / "haproxy.cfg")], capture_output=True, text=True
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_settings_in_the_manual_and_in_the_file_can_be_loaded() -> None:
+    upstream = '[upstream]\nendpoint = "inet:127.0.0.1:10026"\n'
+    page = (REPOSITORY / "docs" / "haproxy.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    head = SHIPPED.read_text(encoding="utf-8").split("\nglobal\n")[0]
+    comment = "\n".join(re.findall(r"^#   (\[.*|\w+ = .*)$", head, re.MULTILINE))
+    assert parse(upstream + shown, "haproxy.md") == parse(upstream + comment, "haproxy.cfg")
 
 
 def test_mail_flows_and_the_log_names_the_host_that_brought_it(site: Fleet) -> None:
