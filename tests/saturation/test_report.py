@@ -194,6 +194,18 @@ class TestTheValue:
             slot_sessions=(2, 0), upload_time=0.5, worker_memory=9_000_000, sessions=2, window=10.0,
         )  # fmt: skip
 
+    def test_health_checks_are_no_mail_to_size_for(self) -> None:
+        board = scoreboard(workers=2)
+        earlier = snapshot(board, NOW)
+        tally = board.tallies(0)[0]
+        for number in range(20):
+            tally.accept(0.0, is_queued=False)
+            if number % 4:
+                tally.count(TallyWord.PROBES)
+        value = as_value(snapshot(board, NOW + 10), [EMPTY], earlier)
+        assert Measured.parse(value["measured"]).rate == 0.5
+        assert (value["listeners"][0]["accepted"], value["listeners"][0]["probes"]) == (20, 15)
+
     def test_without_sessions_nothing_was_measured(self) -> None:
         found = Measured.parse(as_value(snapshot(scoreboard()), [EMPTY])["measured"])
         assert (found.service_time, found.service_cv2, found.p_wait, found.mean_wait) == (None,) * 4
@@ -236,6 +248,14 @@ class TestPeriods:
 )
 def test_durations_are_short(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_pool_on_its_way_out_says_so() -> None:
+    board = scoreboard(workers=2)
+    assert not as_value(snapshot(board), [EMPTY])["master"]["is_draining"]
+    board.header.set_seconds(MasterWord.DRAINING, NOW - 3)
+    assert as_value(snapshot(board), [EMPTY])["master"]["is_draining"]
+    assert verdict(snapshot(board), [EMPTY]).sentence.startswith("stopping; busy ")
 
 
 def test_every_state_is_counted_but_the_empty_slot() -> None:
