@@ -99,6 +99,7 @@ class MasterWord(IntEnum):
     EXPORTER_FORKS = 17
     REAPED_USER_SECONDS = 18  # seconds of CPU that workers had used when they were reaped, summed
     REAPED_SYSTEM_SECONDS = 19
+    DRAINING = 21  # seconds: when SIGTERM came; 0 while all is well
     EXITS = 24  # this word plus the number of an `Exit`
     SLOW = 32  # sessions over the threshold, by stage: this word plus the stage's number
 
@@ -143,7 +144,7 @@ class Word(IntEnum):
     SESSIONS = 16  # counters, from here on
     QUEUED = 17  # accepted while the worker had not gone idle in between
     ABANDONED = 18  # closed by the client before it was greeted
-    DENIED = 19  # peers outside `allow`
+    DENIED = 19  # peers outside `allow`, or of a proxy that did not announce them
     ACCEPTED = 20  # messages, by Result
     REJECTED = 21
     TEMPFAILED = 22
@@ -173,6 +174,7 @@ class TallyWord(IntEnum):
     DURATION_SQUARES = 4  # the sum of the squares of sessions' seconds
     QUEUE_SECONDS = 5  # exporter: the length of the queue, integrated over time
     OLDEST_SINCE = 6  # exporter: instant from which the first in the queue was seen there; 0 without one
+    PROBES = 7  # connections that only looked whether somebody is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +267,11 @@ class Tally(Words):
 
     __slots__ = ()
 
-    def accept(self, waited: float | None, is_queued: bool, is_abandoned: bool) -> None:
+    def accept(self, waited: float | None, is_queued: bool) -> None:
         """A connection was accepted."""
         self._counts[_TALLY_ACCEPTED] += 1
         if is_queued:
             self._counts[_TALLY_QUEUED] += 1
-        if is_abandoned:
-            self._counts[TallyWord.ABANDONED] += 1
         if waited is not None:
             self.observe(WAIT, waited)
 
@@ -546,6 +546,10 @@ class Scoreboard:
     def scanners(self) -> memoryview:
         """The region of `bqfilter.scanning.board`."""
         return self.view[self.layout.scanners]
+
+    def count(self, state: State) -> int:
+        """How many workers are in this state."""
+        return self._states.tobytes().count(state)
 
     @property
     def is_exhausted(self) -> bool:

@@ -24,6 +24,7 @@ from bqfilter.net.address import Endpoint
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.smtp import commands, phases, replies
+from bqfilter.smtp.client import NO_CAPABILITIES
 from bqfilter.smtp.commands import Command
 from bqfilter.smtp.ehlo import ehlo_reply, helo_reply
 from bqfilter.smtp.phases import Phase
@@ -39,7 +40,9 @@ _STAGES = {
     Phase.BODY: Stage.DATA,
 }
 _FAREWELLS = frozenset({"END-OF-MESSAGE", "QUIT", "RSET"})  # after these nobody is left without an answer
-_INTRODUCTIONS = frozenset({"EHLO", "HELO", "XFORWARD"})  # a message is to be expected
+_INTRODUCTIONS = frozenset(
+    {"EHLO", "XFORWARD"}
+)  # a message is to be expected; HELO is what health checks say
 _ABORTED = Outcome(Result.CLIENT_ABORT, replies.CLIENT_LEFT)
 _FAILED = Outcome(Result.TEMPFAILED, replies.INTERNAL_ERROR)
 _IN_DOUBT = Outcome(Result.OUTCOME_UNKNOWN, replies.INTERNAL_ERROR)
@@ -96,6 +99,7 @@ class Session:
     """The conversation with one client, who came in by `listener`.
 
     `waited` is its time in the accept queue in seconds, if known; `name` is what the log calls the session.
+    One who may not send is a load balancer that speaks for itself: it is answered, but for MAIL.
     """
 
     def __init__(
@@ -107,11 +111,13 @@ class Session:
         waited: float | None = None,
         name: str = "",
         listener: Endpoint | None = None,
+        may_send: bool = True,
     ) -> None:
         self._client = client
         self._means = around.means
         self._name = name
         self._listener = listener
+        self._may_send = may_send
         self._upstream = around.means.upstream
         self._settings = around.means.settings
         self._hostname = around.hostname
@@ -131,6 +137,8 @@ class Session:
         self._concluding: _Conclusion | None = None
         self._owes_reply = False
         self._is_draining = False
+        self._has_asked_to_send = False
+        self._has_client_left = False  # of its own accord
         self.phase = Phase.CONNECTED
         self.message_count = 0
 
@@ -166,6 +174,11 @@ class Session:
         if self._transaction is None:
             self._client.hasten(self._settings.timeouts.client_drain)
 
+    @property
+    def was_probe(self) -> bool:
+        """The client has come and gone without a word of mail: it wanted to know whether we are there."""
+        return self._has_client_left and not self._has_asked_to_send
+
     def _greet(self) -> None:
         self._dialogue.answer(Reply(220, (self._hostname + b" ESMTP bqfilterd",)))
         self._flush()
@@ -180,7 +193,7 @@ class Session:
         self._flush()
         if self._has_finished:
             return None
-        if self._after in _INTRODUCTIONS:
+        if self._after in _INTRODUCTIONS and self._may_send:
             self._upstream.prepare()
         patience = self._wait_for_client()
         while command is None:
@@ -235,7 +248,9 @@ class Session:
         return _HANDLERS[type(command)](self, command)
 
     def _on_ehlo(self, _command: commands.Ehlo) -> Reply:
-        behind = self._upstream.capabilities(self._reply_limit(), self._ledger)
+        behind = NO_CAPABILITIES
+        if self._may_send:
+            behind = self._upstream.capabilities(self._reply_limit(), self._ledger)
         return ehlo_reply(self._hostname, behind, self._settings.limits.message_size)
 
     def _on_helo(self, _command: commands.Helo) -> Reply:
@@ -246,6 +261,9 @@ class Session:
         return replies.OK
 
     def _on_mail(self, command: commands.Mail) -> Reply:
+        self._has_asked_to_send = True
+        if not self._may_send:
+            return replies.NOT_ALLOWED
         if self._is_draining and self.message_count:
             return replies.SHUTTING_DOWN
         if self._budget.is_spent_by(self._waited):
@@ -290,6 +308,7 @@ class Session:
         return replies.HELP
 
     def _on_quit(self, _command: commands.Quit) -> Reply:
+        self._has_client_left = True
         return replies.BYE
 
     def _on_malformed(self, command: commands.Malformed) -> Reply:
@@ -341,7 +360,8 @@ class Session:
     def _on_loss(self, loss: ConversationLost) -> None:
         """The client is gone or silent. Between messages that is its good right."""
         transaction, self._transaction = self._transaction, None
-        if transaction is None and self._after in _FAREWELLS:
+        self._has_client_left |= not isinstance(loss, PeerTimeout)
+        if transaction is None and (self._after in _FAREWELLS or not self._may_send):
             return
         size = None
         if transaction is not None:

@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "parcels.py": "test_delivery.py",
     "scanning/report.py": "scanning/test_decision.py",
     "scanning/scanner.py": "doubles/test_doubles.py",
+    "pool/brief_server.py": "pool/test_pages.py",
     "pool/master.py": "pool/test_reload.py",
     "pool/worker.py": "pool/test_serving.py",
     "saturation/chain.py": "saturation/test_agreement.py",

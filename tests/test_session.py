@@ -70,6 +70,7 @@ def hold(
     *lines: str,
     drains: bool = False,
     stumbles: bool = False,
+    may_send: bool = True,
     buffer: int = 65536,
     scanners: Sequence[FakeScanner] = (),
 ) -> Held:
@@ -85,7 +86,7 @@ def hold(
     around = Surroundings(given_all, HOSTNAME, clock, bytearray(buffer), count)
     client = ScriptedStream(clock, events)
     ledger = Ledger(clock, lambda stage, _now, _until: stages.append(stage))
-    session = Session(client, around, ledger, log)
+    session = Session(client, around, ledger, log, may_send=may_send)
     if drains:
         session.drain()
     session.run()
@@ -122,6 +123,61 @@ def test_the_greeting_comes_before_anything_slow() -> None:
 
     assert held.replies == ["220 filter.example ESMTP bqfilterd"]
     assert held.server.connections == []
+
+
+HELO = b"HELO localhost\r\n"
+MAIL = b"MAIL FROM:<a@x>\r\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "was_probe"),
+    [
+        pytest.param([HELO, b"QUIT\r\n"], True, id="a health check"),
+        pytest.param([OPENING, b"QUIT\r\n"], True, id="one by EHLO"),
+        pytest.param([CLOSE], True, id="connects and leaves"),
+        pytest.param([OPENING, RESET], True, id="leaves in a hurry"),
+        pytest.param([OPENING, MAIL, b"RSET\r\n", b"QUIT\r\n"], False, id="begins a message"),
+        pytest.param([MAIL + b"QUIT\r\n"], False, id="begins one without EHLO"),
+        pytest.param([OPENING, MAIL, CLOSE], False, id="leaves in the middle of one"),
+        pytest.param([OPENING, 301.0], False, id="holds a worker until it is sent away"),
+    ],
+)
+def test_a_client_that_came_and_left_without_a_word_of_mail_was_a_probe(
+    events: list[Event], was_probe: bool
+) -> None:
+    assert hold(servers(), events).session.was_probe is was_probe
+
+
+def test_a_health_check_by_helo_does_not_call_the_after_filter_server() -> None:
+    held = hold(servers(), [HELO, b"QUIT\r\n"])
+
+    assert held.server.connections == []
+    assert held.replies == ["220 filter.example ESMTP bqfilterd", "250 filter.example", "221 2.0.0 Bye"]
+    assert held.sink.lines == []
+
+
+class TestALoadBalancerThatSpeaksForItself:
+    """It may know that we are there, and no more."""
+
+    def test_is_answered_while_the_after_filter_server_is_silent(self) -> None:
+        held = hold(servers(connect=[SILENCE] * 9), [OPENING, b"QUIT\r\n"], may_send=False)
+
+        assert held.server.connections == []
+        assert held.replies[-1] == "221 2.0.0 Bye"
+        assert held.server.clock() == FakeClock()()
+
+    def test_sends_no_mail(self) -> None:
+        held = hold(servers(), [OPENING, MAIL, b"RCPT TO:<b@y>\r\n", b"QUIT\r\n"], may_send=False)
+
+        assert held.replies[-3:] == [
+            "554 5.7.1 Error: access denied",
+            "503 5.5.1 Error: need MAIL command",
+            "221 2.0.0 Bye",
+        ]
+        assert (held.server.connections, held.results) == ([], [])
+
+    def test_that_hangs_up_is_not_worth_a_line(self) -> None:
+        assert hold(servers(), [HELO, CLOSE], may_send=False).sink.lines == []
 
 
 def test_time_is_told_by_stages_in_order() -> None:

@@ -95,6 +95,7 @@ _SHARE = _Number(0, 1, min_open=True, max_open=True)
 @click.option("--upload-time", type=_TIME_OR_NONE, help="Mean time a client takes to send a message. [0s]")
 @click.option("--session", type=_TIME_OR_NONE, help="budget.session; 0s is no limit. [0s]")
 @click.option("--proxy-timeout", type=_TIME, help="smtpd_proxy_timeout. [100s]")
+@click.option("--queue-wait", type=_TIME_OR_NONE, help="Longest wait at a load balancer in front of us. [0s]")
 @click.option("--worker-memory", type=_SIZE, help="Memory of one worker (PSS).")
 @click.option("--memory", type=_SIZE, help="Memory for bqfilterd altogether.")
 @click.option("--base-memory", type=_SIZE, help="What of it is not for workers. [100MB]")
@@ -162,6 +163,8 @@ def tune(
         Source.MACHINE: _machine(),
     }
     figures = gather(layers)
+    if figures.patience <= 0:
+        raise click.UsageError("--queue-wait leaves nothing of --proxy-timeout: nobody would be answered")
     if figures.load and figures.load.erlangs > MOST_ERLANGS:
         raise click.UsageError(
             f"{figures.load.erlangs:.0f} sessions at a time: is a figure in the wrong unit?"

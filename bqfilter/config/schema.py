@@ -30,6 +30,7 @@ from bqfilter.config.content import (
     ScannerSettings,
     SpamdSettings,
 )
+from bqfilter.config.content_kinds import Flag
 from bqfilter.config.kinds import (
     DIRECTORY,
     GROUP,
@@ -83,7 +84,25 @@ class ListenSettings(Table):
             ListOf(NetworkKind()),
             "Who may connect to an inet endpoint; everybody else gets 554. Empty means this machine alone: "
             "127.0.0.0/8 and ::1. List the before-filter hosts and nothing wider: whoever is in the list "
-            "can relay. A unix endpoint is guarded by `mode` and `group` instead.",
+            "can relay. A unix endpoint is guarded by `mode` and `group` instead. With `proxy_protocol` this "
+            "is about the addresses that are announced, on a unix endpoint as well.",
+        ),
+    )
+    proxy_protocol: bool = field(
+        default=False,
+        metadata=about(
+            Flag(),
+            "Whether connections come through a load balancer that announces for whom each is made, in a "
+            "header of the PROXY protocol, version 1 or 2 (send-proxy or send-proxy-v2 of HAProxy). Then "
+            "every connection must begin with one, and `allow` and the log are about the address in it.",
+        ),
+    )
+    proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=about(
+            ListOf(NetworkKind()),
+            "The load balancers themselves, with `proxy_protocol` on an inet endpoint: they alone may "
+            "connect, and what they announce is believed. Everybody else gets 554.",
         ),
     )
     mode: int = field(
@@ -114,10 +133,21 @@ class ListenSettings(Table):
             yield Problem(
                 "allow", f"{self.endpoint} can be reached from outside and needs a list of who may connect"
             )
+        yield from self._proxy_problems()
         if self.endpoint.scheme == "inet" and self.mode != 0o660:
             yield Problem("mode", f"only a unix endpoint has a mode, {self.endpoint} has none")
         if self.endpoint.scheme == "inet" and self.group:
             yield Problem("group", f"only a unix endpoint has a group, {self.endpoint} has none")
+
+    def _proxy_problems(self) -> Iterator[Problem]:
+        if self.proxies and not self.proxy_protocol:
+            yield Problem("proxies", "they are of no use without proxy_protocol = true")
+        elif self.proxies and self.endpoint.scheme == "unix":
+            yield Problem("proxies", f"{self.endpoint} is guarded by mode and group, not by addresses")
+        elif self.proxy_protocol and self.endpoint.scheme == "inet" and not self.proxies:
+            yield Problem(
+                "proxies", "with proxy_protocol the load balancers must be named: they are believed"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +262,11 @@ class TimeoutSettings(Table):
         5.0,
         "How long a silent client is waited for, in place of `client_idle`, once its worker has been told "
         "to finish.",
+    )
+    proxy_header: float = _phase(
+        5.0,
+        "How long a load balancer may take for its header, where `listen.proxy_protocol` is set. It sends it "
+        "at once; more than three seconds leave room for a packet that is lost. There is no greeting before.",
     )
     connect: float = _phase(
         5.0,
@@ -350,6 +385,29 @@ class MetricsSettings(Table):
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings(Table):
+    listen: Endpoint | None = field(
+        default=None,
+        metadata=about(
+            OptionalEndpoint(),
+            "Where HAProxy's agent-check asks. The answer is one line: `up N%` with the share of workers "
+            "that are free, as a mean of the last seconds; 0% from SIGTERM on; `down` while there is no "
+            'worker, or no after-filter server. Nobody is asked for a password. "" means nowhere.',
+            reloadable=False,
+        ),
+    )
+    minimum: int = field(
+        default=10,
+        metadata=about(
+            Count(1, 100),
+            "The lowest percentage while messages are taken. When all machines are busy all are at this, "
+            "and share alike; without it they would get no mail at all, since HAProxy takes 0% for a server "
+            "that is on its way out.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSettings(Table):
     user: str = field(
         default="bqfilter",
@@ -376,6 +434,15 @@ class RuntimeSettings(Table):
             "How long workers may take to finish after SIGTERM. Shorter than "
             "`budget.proxy_timeout` means that messages may be cut short, with a 451; longer, that those who "
             "wait for a restart may be. systemd is told how long it takes.",
+        ),
+    )
+    drain_delay: float = field(
+        default=0.0,
+        metadata=about(
+            Duration(0, HOUR),
+            "How long after SIGTERM connections are still taken, while /-/ready and the agent say already "
+            "that this is over. It gives load balancers the time to send mail elsewhere, so that nobody is "
+            "refused: that of a few checks. A second SIGTERM ends it. `drain_timeout` begins behind it.",
         ),
     )
     hostname: str = field(
@@ -511,6 +578,10 @@ class Settings:
         default=MetricsSettings(),
         metadata=_table(MetricsSettings, "What there is to see of the pool from outside."),
     )
+    agent: AgentSettings = field(
+        default=AgentSettings(),
+        metadata=_table(AgentSettings, "What load balancers are told of us."),
+    )
     runtime: RuntimeSettings = field(
         default=RuntimeSettings(), metadata=_table(RuntimeSettings, "The process in its surroundings.")
     )
@@ -565,6 +636,9 @@ class Settings:
                 yield Problem("upstream", f"{endpoint} is our own [[listen]]: a message would never leave")
         if self.metrics.listen in named:
             yield Problem("metrics", f"{self.metrics.listen} stands in a [[listen]] table, too")
+        agent = self.agent.listen
+        if agent in [*named, self.metrics.listen] and agent and (agent.path or agent.port):
+            yield Problem("agent", f"{agent} stands in another table, too")
         yield from self._content_problems()
 
     def _content_problems(self) -> Iterator[Problem]:

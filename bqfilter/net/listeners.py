@@ -47,15 +47,25 @@ class Accepted:
 class Listener:
     """One listening socket with the addresses that may use it.
 
-    `wanted` is the address that was asked for, which with port 0 is not the one that it has. `latest` is
-    when the connection came that was accepted last, by any process that has the listener since a fork.
+    `wanted` is the address that was asked for, which with port 0 is not the one that it has. Where there are
+    `proxies` they are the peers, each connection begins with a header of theirs, and `allow` is about the
+    address in it. `latest` is when the connection came that was accepted last, by any process that has the
+    listener since a fork.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, allow: AllowList, wanted: str = "") -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        endpoint: Endpoint,
+        allow: AllowList,
+        wanted: str = "",
+        proxies: AllowList | None = None,
+    ) -> None:
         self.socket = sock
         self.endpoint = endpoint
         self.allow = allow
         self.wanted = wanted
+        self.proxies = proxies
         self._latest = memoryview(mmap.mmap(-1, _INSTANT_BYTES)).cast("d")
 
     @property
@@ -90,7 +100,8 @@ class Listener:
 
     def permits(self, accepted: Accepted) -> bool:
         """The peer may use this listener; on a unix socket file permissions have decided already."""
-        return accepted.host == "" or self.allow.permits(accepted.host)
+        peers = self.allow if self.proxies is None else self.proxies
+        return accepted.host == "" or peers.permits(accepted.host)
 
 
 def _tcp_facts(sock: socket.socket) -> tuple[int, int]:

@@ -38,6 +38,7 @@ class Bulletin:
         self._status = ""
         self._failure = ""  # of the last reload, or of the last upgrade
         self._restart_for = ""  # keys that a reload could not change
+        self._accepts_until = 0.0
         self._drains_until: float | None = None
 
     def turn(self, now: float, has_workers: bool) -> None:
@@ -72,9 +73,9 @@ class Bulletin:
         self._failure = f"new program is not fit at {_clock_time(time.time())}: {_one_line(cause)}"
         self._tell(time.monotonic(), "READY=1")
 
-    def stopping(self, until: float) -> None:
-        """No more connections; what has begun may take until this instant."""
-        self._drains_until = until
+    def stopping(self, until: float, accepts_until: float) -> None:
+        """Connections are taken until the second instant; what has begun by then may take until the first."""
+        self._drains_until, self._accepts_until = until, accepts_until
         now = time.monotonic()
         patience = int((until - now + _STOP_GRACE) * 1_000_000)
         self._tell(now, "STOPPING=1", f"EXTEND_TIMEOUT_USEC={patience}")
@@ -98,6 +99,9 @@ class Bulletin:
         busy = len(snapshot.busy)
         if self._drains_until is not None:
             left = max(self._drains_until - now, 0.0)
+            if now < self._accepts_until:
+                accepts = self._accepts_until - now
+                return f"about to stop: {busy} workers busy, connections taken for {accepts:.0f} s more"
             return f"stopping: {busy} workers have a message or a client to finish, at most {left:.0f} s"
         waiting, loaded = self._waiting(snapshot), snapshot.header.seconds(MasterWord.LOADED_WALL)
         parts = [

@@ -1,12 +1,13 @@
 """Exporter, the master's side: a child that answers scrapers and watches the queues, and has no part in mail.
 
-It serves /metrics, /-/healthy and /-/ready. It reads shared memory and asks the kernel, so it answers while
-every worker is busy, and while the master hangs. It holds none of the mail listeners: were it to survive the
-others, Postfix must not connect to a socket that nobody accepts from. When it dies the master starts another
-one, each time a little later; scrapes wait in the queue of the listening socket, which the master keeps.
-Where there is no such socket, or no prometheus_client, there is a warning and mail flows.
+It serves /metrics, /-/healthy and /-/ready, and tells load balancers how we are. It reads shared memory and
+asks the kernel, so it answers while every worker is busy, and while the master hangs. It holds none of the
+mail listeners: were it to survive the others, Postfix must not connect to a socket that nobody accepts from.
+When it dies the master starts another one, each time a little later; scrapes wait in the queue of the
+listening socket, which the master keeps. Where there is no such socket, or no prometheus_client, there is a
+warning and mail flows.
 
-What the child runs is in `pages`, which only the child imports.
+What the child runs is in `pages` and `agent`, which only the child imports.
 """
 
 import contextlib
@@ -57,12 +58,15 @@ class Exporter:
         self._forked_at = 0.0
         self._pid = 0
         self._is_outdated = False  # the one that runs, by settings newer than its own
-        self._endpoint = settings.metrics.listen
-        self._socket = self._left_socket(left) or (self._listen(self._endpoint) if self._endpoint else None)
+        spare = list(left)
+        self._metrics = self._open("metrics.listen", settings.metrics.listen, spare)
+        self._agent = self._open("agent.listen", settings.agent.listen, spare)
+        for _, fd in spare:
+            _give_up(socket.socket(fileno=fd))
 
     def keep(self, now: float, since: float = 0.0) -> None:
         """See to it that there is one. `since` is when this process last went on after a standstill."""
-        if self._socket is None:
+        if not self._doors:
             return
         if self._pid and not self._is_alive():
             self._bury(now)
@@ -70,23 +74,22 @@ class Exporter:
         if self._pid and (self._is_outdated or now - alive_at > _HUNG_AFTER):
             os.kill(self._pid, signal.SIGKILL)  # alive a moment ago, so the pid is certainly its own
         if not self._pid and now >= self._throttle.closed_until:
-            self._fork(self._socket, now)
+            self._fork(now)
 
     def take(self, settings: Settings) -> None:
         """These settings are in force from now on; an exporter that looks at others is replaced."""
         self._is_outdated |= settings.upstream.endpoints != self._settings.upstream.endpoints
+        self._is_outdated |= self._agent is not None and settings.agent != self._settings.agent
         self._settings = settings
 
     def after_fork_in_worker(self) -> None:
         """A worker has no business with scrapers."""
-        if self._socket is not None:
-            self._socket.close()
+        for _, sock in self._doors:
+            sock.close()
 
     def estate(self) -> tuple[tuple[str, int], ...]:
-        """The address and the socket, for the program behind this one: scrapes wait in its queue."""
-        if self._socket is None:
-            return ()
-        return ((str(self._endpoint), self._socket.fileno()),)
+        """Addresses and sockets, for the program behind this one: scrapes wait in their queues."""
+        return tuple((str(endpoint), sock.fileno()) for endpoint, sock in self._doors)
 
     def rest(self) -> None:
         """End the one that runs. It keeps nothing that could be lost, so it is not asked."""
@@ -98,34 +101,38 @@ class Exporter:
     def end(self) -> None:
         """The master stops."""
         self.rest()
-        if self._socket is not None and self._endpoint and self._endpoint.scheme == "unix":
-            with contextlib.suppress(OSError):
-                Path(self._endpoint.path).unlink()
+        for endpoint, _ in self._doors:
+            if endpoint.scheme == "unix":
+                with contextlib.suppress(OSError):
+                    Path(endpoint.path).unlink()
+
+    @property
+    def _doors(self) -> list[tuple[Endpoint, socket.socket]]:
+        """Where it can be asked anything."""
+        pairs = ((self._settings.metrics.listen, self._metrics), (self._settings.agent.listen, self._agent))
+        return [(endpoint, sock) for endpoint, sock in pairs if endpoint is not None and sock is not None]
 
     @property
     def _sampled_at(self) -> float:
         """When it last showed that it works."""
         return self._scoreboard.header.seconds(ExporterWord.SAMPLED)
 
-    def _left_socket(self, left: Iterable[tuple[str, int]]) -> socket.socket | None:
-        """What the program before this one listened on, if that is still the address."""
-        for address, fd in left:
-            sock = socket.socket(fileno=fd)
-            if address == str(self._endpoint):
-                return sock
-            name = sock.getsockname()
-            sock.close()
-            if isinstance(name, str):
-                Path(name).unlink(missing_ok=True)
-        return None
-
-    def _listen(self, endpoint: Endpoint) -> socket.socket | None:
+    def _open(
+        self, key: str, endpoint: Endpoint | None, spare: list[tuple[str, int]]
+    ) -> socket.socket | None:
+        """What the program before this one listened on, if that is still the address, or a new socket."""
+        if endpoint is None:
+            return None
+        for place in spare:
+            if place[0] == str(endpoint):
+                spare.remove(place)
+                return socket.socket(fileno=place[1])
         try:
             if endpoint.scheme == "unix":
                 return bind_unix(endpoint.path, _BACKLOG, _UNIX_MODE, "")
             return bind_inet(resolve(endpoint)[0], _BACKLOG)
         except (ConfigError, OSError, ValueError) as error:
-            self._log.warning("no metrics, mail flows without", key="metrics.listen", cause=str(error))
+            self._log.warning("nobody can ask at this address, mail flows without", key=key, cause=str(error))
             return None
 
     def _is_alive(self) -> bool:
@@ -144,7 +151,7 @@ class Exporter:
         self._log.warning("exporter died, mail flows without", pid=self._pid, delay=delay or None)
         self._pid = 0
 
-    def _fork(self, sock: socket.socket, now: float) -> None:
+    def _fork(self, now: float) -> None:
         self._forked_at, self._is_outdated = now, False
         master_pid = os.getpid()
         try:
@@ -154,11 +161,11 @@ class Exporter:
             self._log.warning("cannot fork the exporter", cause=error.strerror, delay=delay or None)
             return
         if pid == 0:
-            self._become_exporter(sock, master_pid)
+            self._become_exporter(master_pid)
         self._pid = pid
         self._scoreboard.header.count(MasterWord.EXPORTER_FORKS)
 
-    def _become_exporter(self, sock: socket.socket, master_pid: int) -> None:
+    def _become_exporter(self, master_pid: int) -> None:
         """In the child: serve, and exit without the master's clean-up."""
         try:
             self._leave_master()
@@ -169,11 +176,19 @@ class Exporter:
 
             drop_privileges(self._identity)
             die_with(master_pid)
-            pages.run(sock, self._scoreboard, self._settings, self._log)
+            pages.run(self._metrics, self._agent, self._scoreboard, self._settings, self._log)
         except BaseException as error:
             self._log.error("exporter failed", cause=f"{type(error).__name__}: {error}")
         finally:
             os._exit(1)
+
+
+def _give_up(sock: socket.socket) -> None:
+    """Nobody is told anything there any more."""
+    name = sock.getsockname()
+    sock.close()
+    if isinstance(name, str) and name:
+        Path(name).unlink(missing_ok=True)
 
 
 def _settle_signals() -> None:

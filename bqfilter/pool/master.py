@@ -1,7 +1,8 @@
 """Master: binds, forks, reaps, replaces, reloads, drains; one loop that waits in its poll alone.
 
     SIGHUP   reload: read the settings, fork workers with them, then let the old ones finish
-    SIGTERM  drain: no new connections, finish what has begun, within runtime.drain_timeout (SIGINT likewise)
+    SIGTERM  drain: no new connections, finish what has begun, within runtime.drain_timeout (SIGINT likewise);
+             with runtime.drain_delay load balancers are told first, and connections still taken meanwhile
     SIGQUIT  stop at once
     SIGUSR2  make way for the program that lies there now, in the same process and with the same sockets
 
@@ -29,7 +30,7 @@ from bqfilter.config.loader import not_reloadable_changes, reloaded
 from bqfilter.errors import ConfigError
 from bqfilter.ledger import Stage
 from bqfilter.log import Log, open_log
-from bqfilter.net.address import AllowList, SocketAddress
+from bqfilter.net.address import SocketAddress
 from bqfilter.net.listeners import Listener
 from bqfilter.pool.audition import Audition
 from bqfilter.pool.bulletin import Bulletin
@@ -41,6 +42,7 @@ from bqfilter.pool.rehearsal import rehearse
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
 from bqfilter.pool.startup import (
+    allow_lists,
     bound_address,
     find_identity,
     hostname_of,
@@ -128,6 +130,7 @@ class Master:
         self._started_at = time.monotonic()
         self._last_death = ""
         self._exit_status = 0
+        self._drains_at: float | None = None  # connections are taken until then
         self._drains_until: float | None = None
         self._insisted_at = 0.0
         self._jobs_at_death = 0
@@ -165,6 +168,8 @@ class Master:
         self._note_who_is_up()
         self._bulletin.turn(now, self._is_anybody_there())
         self._kill_overdue(now)
+        if self._drains_at is not None and now >= self._drains_at:
+            self._drain()
         if self._drains_until is not None:
             self._insist(now)
             return
@@ -178,14 +183,14 @@ class Master:
                 break
         for child in self._roster.surplus():
             self._retire(child)
-        if not self._is_ready and self._is_complete():
+        if not self._is_ready and not self._is_stopping and self._is_complete():
             self._announce_ready()
         self._exporter.keep(now, self._went_on_at)
 
     def _act_on(self, number: signal.Signals) -> None:
         match number:
             case signal.SIGTERM | signal.SIGINT:
-                self._drain()
+                self._retreat()
             case signal.SIGQUIT:
                 self._drain()
                 self._drains_until = time.monotonic()
@@ -362,7 +367,7 @@ class Master:
 
     def _reload(self) -> None:
         """New settings for new workers; with bad ones everything stays as it is."""
-        if self._drains_until is not None:
+        if self._is_stopping:
             return
         self._bulletin.reloading()
         try:
@@ -402,7 +407,7 @@ class Master:
 
     def _begin_audition(self) -> None:
         """SIGUSR2: try out what lies there now; `_hear_audition` goes on."""
-        if self._drains_until is not None or self._audition.pid:
+        if self._is_stopping or self._audition.pid:
             return
         self._log.info("trying out the new program")
         try:
@@ -474,17 +479,36 @@ class Master:
             )  # fmt: skip
 
     def _take_allow_lists(self) -> None:
-        allowed = {listen.endpoint: AllowList(listen.networks) for listen in self._settings.listen}
+        lists = {listen.endpoint: allow_lists(listen) for listen in self._settings.listen}
         for listener in self._listeners:
-            listener.allow = allowed.get(listener.endpoint, listener.allow)
+            if listener.endpoint in lists:
+                listener.allow, listener.proxies = lists[listener.endpoint]
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._drains_at is not None or self._drains_until is not None
+
+    def _retreat(self) -> None:
+        """Say that we are on our way out, and go on until load balancers have heard it; told twice, drain."""
+        delay = self._settings.runtime.drain_delay
+        if self._is_stopping or not delay:
+            self._drain()
+            return
+        self._log.info("about to stop, still taking connections", delay=delay)
+        self._drains_at = time.monotonic() + delay
+        self._watch.note_drain()
+        self._bulletin.stopping(self._drains_at + self._settings.runtime.drain_timeout, self._drains_at)
+        self._audition.end()
 
     def _drain(self) -> None:
         """No new connections; what has begun is finished, within the time for it."""
         if self._drains_until is not None:
             return
         self._log.info("stopping", workers=len(self._roster.children))
-        self._drains_until = time.monotonic() + self._settings.runtime.drain_timeout
-        self._bulletin.stopping(self._drains_until)
+        now = time.monotonic()
+        self._drains_until = now + self._settings.runtime.drain_timeout
+        self._watch.note_drain()
+        self._bulletin.stopping(self._drains_until, now)
         self._audition.end()
         self._elders.relieve()
         self._stop_listening()

@@ -1,18 +1,16 @@
-"""Exporter, the child's side: the pages it serves, and its three threads.
+"""Exporter, the child's side: the pages it serves, and its threads.
 
 /metrics has everything (in OpenMetrics where that is asked for), /-/healthy says that this process does its
 work, /-/ready that mail is being taken. One thread watches the queues, one looks at Postfix's configuration,
-one accepts requests and gives each a thread of its own. Nothing here forks without running another program
-at once, so threads are safe. A request may take five seconds and no longer, and there are only so many at a
-time.
+one accepts requests and gives each a thread of its own; and where load balancers are told how we are, one
+answers these and one looks after the after-filter server. Nothing here forks without running another program
+at once, so threads are safe.
 
 Imported by the exporter alone: all this is heavier than a worker.
 """
 
-import contextlib
 import os
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,13 +18,20 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from bqfilter.config.schema import Settings
+from bqfilter.errors import ConfigError
 from bqfilter.log import Log
 from bqfilter.net.address import SocketAddress
+from bqfilter.pool.agent import Agent, AgentServer
+from bqfilter.pool.brief_server import REQUEST_TIMEOUT, BriefServer
+from bqfilter.pool.reach import INTERVAL as REACH_INTERVAL
+from bqfilter.pool.reach import Reach
+from bqfilter.pool.startup import hostname_of, upstream_addresses
 from bqfilter.saturation.neighbours import Survey
 from bqfilter.saturation.queues import QueueProbe
 from bqfilter.saturation.reader import Board, Life
 from bqfilter.saturation.sampler import INTERVAL, Sampler
 from bqfilter.scoreboard import Scoreboard, State
+from bqfilter.upstream.probe import probe
 
 try:
     from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -37,30 +42,72 @@ except ImportError as error:
 else:
     METRICS_MISSING = ""
 
-_REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
 SURVEY_INTERVAL = 60.0  # seconds between two looks at whether Postfix's files have changed
-_MAX_REQUESTS = 8  # at a time; further ones are turned away
-_OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; the scraper stays in the queue, and would wake us at once again
 
 Respond = Callable[[str, list[tuple[str, str]]], Any]
 Application = Callable[[dict[str, Any], Respond], Iterable[bytes]]
 
 
-def run(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> None:
-    """Watch the queues in this thread, and answer in another."""
+def run(
+    metrics: socket.socket | None,
+    agent: socket.socket | None,
+    scoreboard: Scoreboard,
+    settings: Settings,
+    log: Log,
+) -> None:
+    """Watch the queues in this thread, and answer in others, where there is a socket to answer on."""
     sampler = Sampler(scoreboard, QueueProbe(), time.monotonic())
+    if metrics is not None:
+        _serve_pages(metrics, scoreboard, settings, log)
+    told = None if agent is None else _serve_agent(agent, scoreboard, settings, log)
+    while True:
+        sampler.sample(time.monotonic())
+        if told is not None:
+            told.look(time.monotonic())
+        time.sleep(INTERVAL)
+
+
+def _serve_pages(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> None:
     survey = Survey(settings)
     server = _Server(sock, Pages(Board(scoreboard.view), survey))
     threading.Thread(target=_serve, args=(server, log), name="http", daemon=True).start()
     threading.Thread(target=_look_around, args=(survey,), name="postfix", daemon=True).start()
-    log.info("metrics served", at=str(SocketAddress(sock.family, sock.getsockname())))
+    log.info("metrics served", at=_name_of(sock))
     if METRICS_MISSING:
         log.warning(
             "no metrics, mail flows without", cause=METRICS_MISSING, remedy="install prometheus-client"
         )
+
+
+def _serve_agent(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> Agent:
+    reach = Reach(scoreboard, lambda: _answers(settings), log)
+    agent = Agent(scoreboard, reach, settings.agent.minimum)
+    agent.look(time.monotonic())
+    threading.Thread(target=_serve, args=(AgentServer(sock, agent), log), name="agent", daemon=True).start()
+    threading.Thread(target=_watch_reach, args=(reach,), name="reach", daemon=True).start()
+    log.info("agent served", at=_name_of(sock))
+    return agent
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether one of the after-filter servers does."""
+    try:
+        addresses = upstream_addresses(settings)
+    except ConfigError:  # a name that cannot be looked up just now
+        return False
+    hostname = hostname_of(settings)
+    return any(not probe(one, settings.timeouts, hostname, time.monotonic).failure for one in addresses)
+
+
+def _watch_reach(reach: Reach) -> None:
+    """In a thread of its own, because a server that is silent is waited for."""
     while True:
-        sampler.sample(time.monotonic())
-        time.sleep(INTERVAL)
+        reach.look()
+        time.sleep(REACH_INTERVAL)
+
+
+def _name_of(sock: socket.socket) -> str:
+    return str(SocketAddress(sock.family, sock.getsockname()))
 
 
 def _look_around(survey: Survey) -> None:
@@ -70,7 +117,7 @@ def _look_around(survey: Survey) -> None:
         time.sleep(SURVEY_INTERVAL)
 
 
-def _serve(server: "_Server", log: Log) -> None:
+def _serve(server: BriefServer, log: Log) -> None:
     """Without this thread the process is of no use: the master shall start another."""
     try:
         server.serve_forever()
@@ -112,10 +159,12 @@ class Pages:
         return _text(respond, "503 Service Unavailable", "the queues are not being watched")
 
     def _show_readiness(self, respond: Respond) -> Iterable[bytes]:
-        """Mail is being taken: the master's loop turns, and there is a worker."""
+        """Mail is taken, and will be: the master's loop turns, was not told to stop, and has a worker."""
         snapshot = self._board.snapshot()
         if snapshot.life is not Life.RUNNING:
             return _text(respond, "503 Service Unavailable", f"the master is {snapshot.life}")
+        if snapshot.is_draining:
+            return _text(respond, "503 Service Unavailable", "the pool is being drained")
         if not snapshot.count(State.IDLE) + snapshot.count(State.BUSY):
             return _text(respond, "503 Service Unavailable", "there is no worker")
         return _text(respond, "200 OK", "ready")
@@ -137,7 +186,7 @@ def _text(respond: Respond, status: str, text: str) -> list[bytes]:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _REQUEST_TIMEOUT  # for each read and write; the server has one for the whole
+    timeout = REQUEST_TIMEOUT  # for each read and write; the server has one for the whole
 
     def address_string(self) -> str:
         return str(self.client_address[0])
@@ -146,48 +195,11 @@ class _Handler(WSGIRequestHandler):
         """A scrape every few seconds is no news."""
 
 
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    """On a socket that is listening already; a thread for each request, and few of them."""
-
-    daemon_threads = True
-    block_on_close = False
+class _Server(BriefServer, WSGIServer):
+    """A thread for each scraper."""
 
     def __init__(self, sock: socket.socket, app: Pages) -> None:
-        super().__init__(("", 0), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = sock
+        super().__init__(sock, _Handler)
         self.server_name, self.server_port = "bqfilterd", 0
         self.setup_environ()
         self.set_app(app)
-        self._until: dict[socket.socket, float] = {}  # open requests and when they must be over
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        try:
-            sock, address = self.socket.accept()
-        except BlockingIOError:  # it has gone meanwhile
-            raise
-        except OSError:
-            time.sleep(_OUT_OF_RESOURCES_PAUSE)
-            raise
-        return sock, address or ("unix", 0)
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
-        return len(self._until) < _MAX_REQUESTS
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._until[request] = time.monotonic() + _REQUEST_TIMEOUT
-        super().process_request(request, client_address)
-
-    def close_request(self, request: Any) -> None:
-        self._until.pop(request, None)
-        super().close_request(request)
-
-    def service_actions(self) -> None:
-        """Twice a second: whoever sends or reads too slowly is cut off, however often a byte comes."""
-        for request, until in list(self._until.items()):
-            if time.monotonic() > until:
-                with contextlib.suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that hangs up, or was cut off: it will come again."""

@@ -91,16 +91,21 @@ def open_listeners(
     held = list(kept)
     listeners = []
     for listen in settings.listen:
-        allow = AllowList(listen.networks)
+        allow, proxies = allow_lists(listen)
         for address in listen_addresses(listen):
             sock = spare.pop(str(address), None) or _taken(held, str(address))
             sock = adopt(sock, listen.backlog) if sock else _bind(listen, address)
-            listeners.append(Listener(sock, listen.endpoint, allow, str(address)))
+            listeners.append(Listener(sock, listen.endpoint, allow, str(address), proxies))
     for _, sock in held:
         _give_up(sock)
     if spare:
         raise ConfigError(f"no [[listen]] table for the inherited socket {', '.join(spare)}")
     return listeners
+
+
+def allow_lists(listen: ListenSettings) -> tuple[AllowList, AllowList | None]:
+    """Who may send mail by a listener; and where it comes through proxies, who these are."""
+    return AllowList(listen.networks), AllowList(listen.proxies) if listen.proxy_protocol else None
 
 
 def hostname_of(settings: Settings) -> bytes:

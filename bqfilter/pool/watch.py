@@ -73,6 +73,11 @@ class Watch:
         self._header.add_seconds(MasterWord.REAPED_USER_SECONDS, usage.ru_utime)
         self._header.add_seconds(MasterWord.REAPED_SYSTEM_SECONDS, usage.ru_stime)
 
+    def note_drain(self) -> None:
+        """SIGTERM came, or something like it; the first time counts."""
+        if not self._header.seconds(MasterWord.DRAINING):
+            self._header.set_seconds(MasterWord.DRAINING, time.monotonic())
+
     def end(self) -> None:
         """The master stops in good order."""
         self._header.set_seconds(MasterWord.HEARTBEAT, 0.0)

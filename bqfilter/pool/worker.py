@@ -34,6 +34,7 @@ from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
 from bqfilter.outcome import Outcome, Result
 from bqfilter.pool.ration import Ration
+from bqfilter.pool.reception import Standing, Visitor, receive
 from bqfilter.pool.startup import Identity, drop_privileges
 from bqfilter.quarantine import Quarantine
 from bqfilter.scanning import interrupt
@@ -52,6 +53,7 @@ _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
 _COMPLAINT_INTERVAL = 10.0  # seconds between two lines about it: where files end, all workers have one to say
 _CONTENT_BUFFER_BYTES = 65536
+_HEADER_GRACE = 1.0  # seconds to read a header that is there already, however little time is left
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
 _MEMORY_MAP = Path("/proc/self/smaps_rollup")
 _WEIGHING_INTERVAL = 60.0  # seconds between two looks at it, which take up to a millisecond each
@@ -276,29 +278,67 @@ class Worker:
     def _serve(self, index: int, accepted: Accepted) -> None:
         listener, tally = self._given.listeners[index], self._given.tallies[index]
         began, session_id = self._clock(), new_session_id(self._slot.index)
-        self._note_arrival(index, accepted, began, session_id)
+        is_queued = self._note_arrival(index, accepted, began, session_id)
         ledger = Ledger(self._clock, self._report)
         self._peer, self._activity = accepted.peer, ""
         stream = Stream(accepted.socket, accepted.peer, self._clock)
-        if accepted.is_abandoned:
-            self._slot.count(Word.ABANDONED)
-            self._log.info("client left before it was greeted", peer=accepted.peer, wait=_ms(accepted.waited))
-            stream.close()
-        elif not listener.permits(accepted):
-            tally.count(TallyWord.DENIED)
-            self._deny(stream)
+        visitor = self._receive(listener, accepted, stream, is_queued, ledger)
+        self._peer, self._activity = visitor.peer, ""
+        stream.peer = visitor.peer
+        is_probe = visitor.standing is Standing.PASSED_BY
+        if visitor.is_served:
+            waited = _with_header(accepted.waited, self._clock() - began, listener)
+            is_probe = self._hold_session(visitor, stream, ledger, waited, session_id, listener.endpoint)
         else:
-            self._hold_session(stream, ledger, accepted.waited, session_id, listener.endpoint)
+            self._send_away(visitor, accepted, stream, tally)
+        if is_probe:
+            tally.count(TallyWord.PROBES)
+        elif visitor.is_served:
             self._note_duration(tally, accepted.waited or 0.0, self._clock() - began, ledger)
         ledger.take()
         self._slot.end(self._clock(), ledger.totals)
 
-    def _note_arrival(self, index: int, accepted: Accepted, now: float, session_id: str) -> None:
-        """In the scoreboard: a connection, and in what state it found the pool."""
+    def _note_arrival(self, index: int, accepted: Accepted, now: float, session_id: str) -> bool:
+        """In the scoreboard: a connection, and in what state it found the pool; had it to wait for us?"""
         is_queued, self._went_idle = not self._went_idle, False
         self._slot.begin(now, accepted.waited, is_queued, index, int(session_id, 16))
         self._slot.meet(self._given.settings.pool.workers, is_queued)
-        self._given.tallies[index].accept(accepted.waited, is_queued, accepted.is_abandoned)
+        self._given.tallies[index].accept(accepted.waited, is_queued)
+        return is_queued
+
+    def _receive(
+        self, listener: Listener, accepted: Accepted, stream: Stream, is_queued: bool, ledger: Ledger
+    ) -> Visitor:
+        """Find out who it is. The time for that is part of the time for the greeting."""
+        settings = self._given.settings
+        deadline = Deadline.never(self._clock)
+        if listener.proxies is not None:
+            left = settings.budget.proxy_timeout - settings.budget.margin - (accepted.waited or 0.0)
+            seconds = max(min(settings.timeouts.proxy_header, left), _HEADER_GRACE)
+            deadline = Deadline.after(self._clock, seconds)
+            ledger.enter(Stage.GREETING, deadline.at)
+        return receive(listener, accepted, stream, deadline, is_queued=is_queued)
+
+    def _send_away(self, visitor: Visitor, accepted: Accepted, stream: Stream, tally: Tally) -> None:
+        """Part with somebody who is not served."""
+        match visitor.standing:
+            case Standing.STRANGER:
+                tally.count(TallyWord.DENIED)
+                self._deny(stream)
+            case Standing.UNANNOUNCED:
+                tally.count(TallyWord.DENIED)
+                self._slot.count(Word.DENIED)
+                self._log.warning(
+                    "no usable PROXY header", peer=visitor.peer, cause=visitor.cause,
+                    remedy="set send-proxy-v2 on the load balancer, or proxy_protocol = false here",
+                )  # fmt: skip
+            case Standing.LEFT:
+                tally.count(TallyWord.ABANDONED)
+                self._slot.count(Word.ABANDONED)
+                self._log.info(
+                    "client left before it was greeted", peer=visitor.peer, wait=_ms(accepted.waited)
+                )
+        stream.close()
 
     def _note_duration(self, tally: Tally, waited: float, seconds: float, ledger: Ledger) -> None:
         """In the scoreboard: a session is over; and from time to time, what this worker weighs."""
@@ -312,10 +352,13 @@ class Worker:
             self._slot[Word.MEMORY] = _own_memory()
 
     def _hold_session(
-        self, stream: Stream, ledger: Ledger, waited: float | None, session_id: str, listener: Endpoint
-    ) -> None:
+        self, visitor: Visitor, stream: Stream, ledger: Ledger, waited: float | None, session_id: str,
+        listener: Endpoint,
+    ) -> bool:  # fmt: skip
+        """Serve a client until it leaves; True where it only wanted to know whether we are there."""
         log = self._log.for_session(session_id)
-        session = Session(stream, self._around, ledger, log, waited, session_id, listener)
+        may_send = visitor.standing is Standing.CLIENT
+        session = Session(stream, self._around, ledger, log, waited, session_id, listener, may_send)
         self._session = session
         self._ration.renew_cpu()
         if self._is_draining:  # told between accept and here
@@ -328,6 +371,7 @@ class Worker:
         has_done_share = 0 < self._share <= self._message_count
         if (has_done_share or self._is_spent) and not self._has_reported:
             self._ask_for_successor()
+        return session.was_probe
 
     def _deny(self, stream: Stream) -> None:
         self._slot.count(Word.DENIED)
@@ -405,6 +449,11 @@ def _own_memory() -> int:
         return int(words[words.index(b"Pss:") + 1]) * 1024
     except (OSError, ValueError):
         return 0
+
+
+def _with_header(waited: float | None, seconds: float, listener: Listener) -> float | None:
+    """What a client has waited for its greeting, if known: for a worker, and for the header of a proxy."""
+    return waited if waited is None or listener.proxies is None else waited + seconds
 
 
 def _ms(seconds: float | None) -> str | None:

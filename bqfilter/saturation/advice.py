@@ -182,7 +182,7 @@ def _ways_to_fit(plan: Plan, limit: int) -> Iterator[str]:
     if figures.law_workers <= limit:
         return
     session = figures.session if figures.speed_adjust else 0
-    most = law.most_processes(limit, figures.proxy_timeout, session)
+    most = law.most_processes(limit, figures.patience, session)
     lower = f"maxproc of the before-filter service to at most {most}"
     if not figures.speed_adjust:
         yield f"Set {lower}, as many as there are workers; further clients wait at port 25."
@@ -194,13 +194,14 @@ def _ways_to_fit(plan: Plan, limit: int) -> Iterator[str]:
 
 def _about_session(plan: Plan) -> Iterator[str]:
     figures, choice = plan.figures, plan.choice
-    if figures.session > figures.proxy_timeout:
+    if figures.session > figures.patience:
         yield (
             f"A session limit of {format_duration(figures.session)} is longer than smtpd_proxy_timeout"
-            f" ({format_duration(figures.proxy_timeout)}): whoever waits behind one session may already be"
-            " too late, so it counts as none, and every before-filter process needs a worker of its own."
+            f" ({format_duration(figures.proxy_timeout)}){_in_front(figures)}: whoever waits behind one"
+            " session may already be too late, so it counts as none, and every before-filter process needs a"
+            " worker of its own."
         )
-    if figures.speed_adjust and not 0 < figures.session <= figures.proxy_timeout:
+    if figures.speed_adjust and not 0 < figures.session <= figures.patience:
         yield from _offer_sessions(figures)
     cut_off = figures.cut_off(choice.session)
     if cut_off is not None and cut_off > _WORTH_SAYING:
@@ -209,6 +210,11 @@ def _about_session(plan: Plan) -> Iterator[str]:
             " sessions, if their times are lognormal. Those messages are deferred and come again: have"
             " scanners give up earlier than that."
         )
+
+
+def _in_front(figures: Figures) -> str:
+    """What is missing of the time that Postfix waits."""
+    return f" less {format_duration(figures.queue_wait)} in front of us" if figures.queue_wait else ""
 
 
 def _offer_sessions(figures: Figures) -> Iterator[str]:
@@ -221,7 +227,7 @@ def _offer_sessions(figures: Figures) -> Iterator[str]:
 def _about_upload(figures: Figures, choice: Choice) -> Iterator[str]:
     if figures.speed_adjust:
         return
-    session = figures.session or min(COMFORTABLE_SESSION, figures.proxy_timeout)
+    session = figures.session or min(COMFORTABLE_SESSION, figures.patience)
     other = propose(replace(figures, speed_adjust=True, session=session)).choice
     if other.workers < choice.workers or (other.is_enough and not choice.is_enough):
         yield (
@@ -279,12 +285,13 @@ def breach_text(breach: Breach, figures: Figures) -> str:
             f"after-filter maxproc {figures.after_maxproc} is less than {workers} workers: set it to"
             f" {workers} or more, or pool.workers to {figures.after_maxproc}"
         )
-    fits = law.most_processes(workers, figures.proxy_timeout, figures.session)
-    longest = law.longest_session(figures.before_maxproc, workers, figures.proxy_timeout)
-    needed = law.workers_needed(figures.before_maxproc, figures.proxy_timeout, figures.session)
+    fits = law.most_processes(workers, figures.patience, figures.session)
+    longest = law.longest_session(figures.before_maxproc, workers, figures.patience)
+    needed = law.workers_needed(figures.before_maxproc, figures.patience, figures.session)
     return (
         f"the law is broken: {figures.before_maxproc} before-filter processes on {workers} workers,"
-        f" {_stay(figures, workers)}, and smtpd_proxy_timeout is {format_duration(figures.proxy_timeout)}:"
+        f" {_stay(figures, workers)}, and smtpd_proxy_timeout is {format_duration(figures.proxy_timeout)}"
+        f"{_in_front(figures)}:"
         f" set pool.workers to {needed}, or maxproc to at most {fits},"
         f" or budget.session to at most {format_duration(math.floor(longest * 1000) / 1000)}"
     )

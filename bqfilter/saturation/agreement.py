@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Chain], Iterator[Finding]], ...] = (
     wiring.socket_closed_to_postfix,
     wiring.address_family,
     wiring.client_not_allowed,
+    wiring.proxy_header_not_sent,
     capacity.process_limit_missing,
     capacity.sizing_law,
     capacity.session_limit_missing,

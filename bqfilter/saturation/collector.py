@@ -160,6 +160,7 @@ def _of_master(snapshot: Snapshot) -> Iterator[Row]:
     yield "config_reload_failures", (), header[MasterWord.FAILED_RELOADS]
     if snapshot.heartbeat_age is not None:
         yield "master_heartbeat_timestamp_seconds", (), snapshot.wall - snapshot.heartbeat_age
+    yield "draining", (), int(snapshot.is_draining)
     yield "exporter_forks", (), header[MasterWord.EXPORTER_FORKS]
     yield "worker_forks", (), header[MasterWord.FORKS]
     yield "worker_fork_failures", (), header[MasterWord.FAILED_FORKS]
@@ -219,6 +220,7 @@ def _of_listener(snapshot: Snapshot, listener: ListenerFigures) -> Iterator[Row]
     yield "connections_queued", label, listener.total(TallyWord.QUEUED)
     yield "connections_abandoned", label, listener.total(TallyWord.ABANDONED)
     yield "connections_denied", label, listener.total(TallyWord.DENIED)
+    yield "connections_probes", label, listener.total(TallyWord.PROBES)
     if snapshot.sample_age is not None:
         yield "listen_queue_connection_seconds", label, listener.seconds(TallyWord.QUEUE_SECONDS)
     if _is_tcp(listener) or snapshot.sample_age is not None:

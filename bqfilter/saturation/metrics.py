@@ -61,6 +61,13 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "is dead; workers go on, but nobody replaces them.",
         ),
         Metric(
+            "draining",
+            "gauge",
+            (),
+            "Whether SIGTERM came: 1, or 0. At 1 this instance is on its way out, and load balancers are "
+            "told so.",
+        ),
+        Metric(
             "exporter_forks",
             "counter",
             (),
@@ -218,7 +225,7 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "connections_accepted",
             "counter",
             ("listener",),
-            "Connections; rate() is what sizing starts from.",
+            "Connections; rate(), less that of connections_probes, is what sizing starts from.",
         ),
         Metric(
             "connections_queued",
@@ -238,8 +245,16 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "connections_denied",
             "counter",
             ("listener",),
-            "Connections from peers that are not in allow. Any at all: somebody tries a door that should "
-            "not be reachable.",
+            "Connections from peers that are not in allow or proxies, or without the PROXY header that they "
+            "should have. Any at all: somebody tries a door that should not be reachable, or a load balancer "
+            "and proxy_protocol do not agree; the log says which.",
+        ),
+        Metric(
+            "connections_probes",
+            "counter",
+            ("listener",),
+            "Connections that came and left without a word of mail: health checks. They are in "
+            "connections_accepted, and in nothing that counts sessions or messages.",
         ),
     ),
     "Sessions and messages": (

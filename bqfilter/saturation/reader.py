@@ -174,6 +174,11 @@ class Snapshot:
         return self.header[MasterWord.WORKERS]
 
     @property
+    def is_draining(self) -> bool:
+        """SIGTERM came: it takes connections no longer, or not for long."""
+        return self.header.seconds(MasterWord.DRAINING) > 0
+
+    @property
     def busy(self) -> list[Slot]:
         """Slots with a session, the oldest first."""
         found = [slot for slot in self.slots if slot.state is State.BUSY]

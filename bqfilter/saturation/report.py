@@ -83,6 +83,7 @@ class Verdict:
     oldest_wait: float | None
     remedy: str
     heartbeat_age: float | None
+    is_draining: bool = False
 
     @property
     def sentence(self) -> str:
@@ -122,7 +123,8 @@ class Verdict:
             case Life.DEAD:
                 yield "the master is dead, this is what it was like"
             case Life.RUNNING:
-                return
+                if self.is_draining:
+                    yield "stopping"
 
     def _pool(self) -> str:
         words = [f"busy {self.busy}/{self.limit}"]
@@ -152,6 +154,7 @@ def verdict(snapshot: Snapshot, queues: list[Queue]) -> Verdict:
         max(ages, default=None),
         _remedy(snapshot, busy, exhausted_for),
         snapshot.heartbeat_age,
+        snapshot.is_draining,
     )
 
 
@@ -254,7 +257,7 @@ def measured(period: Period, later: Snapshot) -> dict[str, Any]:
     squares = period.tally_seconds(TallyWord.DURATION_SQUARES)
     mean = times.mean
     return {
-        "rate": period.rate(accepted),
+        "rate": period.rate(accepted - period.tally(TallyWord.PROBES)),
         "service_time": mean,
         "service_cv2": max(squares / times.count / mean**2 - 1, 0.0) if mean and times.count > 1 else None,
         "p_wait": period.tally(TallyWord.QUEUED) / accepted if accepted else None,
@@ -372,6 +375,7 @@ def _master_value(later: Snapshot) -> dict[str, Any]:
         "settings_loaded": header.seconds(MasterWord.LOADED_WALL) or None,
         "failed_reloads": header[MasterWord.FAILED_RELOADS],
         "heartbeat_age": later.heartbeat_age,
+        "is_draining": later.is_draining,
         "exporter_sample_age": later.sample_age,
     }
 
@@ -389,6 +393,7 @@ def _listener_value(later: Snapshot, index: int, queue: Queue) -> dict[str, Any]
         "queued": listener.total(TallyWord.QUEUED),
         "abandoned": listener.total(TallyWord.ABANDONED),
         "denied": listener.total(TallyWord.DENIED),
+        "probes": listener.total(TallyWord.PROBES),
         "mean_wait": listener.distribution(WAIT).mean,
     }
 

@@ -126,6 +126,9 @@ class Figures:
     after_maxproc: int
     session: float
     proxy_timeout: float
+    queue_wait: float | None = (
+        None  # how long a connection may have waited in front of us, at a load balancer
+    )
     workers: int | None = None  # the present number
     worker_memory: int | None = None
     memory: int | None = None
@@ -167,13 +170,18 @@ class Figures:
         return self.rate * self.cpu_per_message / self.cores
 
     @property
+    def patience(self) -> float:
+        """What is left of B when a connection comes to us: nothing here can see how long it waited before."""
+        return self.proxy_timeout - (self.queue_wait or 0.0)
+
+    @property
     def law_workers(self) -> int:
         """The fewest workers with which nobody is answered too late."""
         # Without speed_adjust no session limit can help: it would cut off every client whose line is slow,
         # each time it tries again. So every smtpd gets a worker of its own.
         if not self.speed_adjust:
             return self.before_maxproc
-        return law.workers_needed(self.before_maxproc, self.proxy_timeout, self.session)
+        return law.workers_needed(self.before_maxproc, self.patience, self.session)
 
     def need_memory(self, workers: int) -> int | None:
         """What so many workers take, with everything else that is counted."""
@@ -329,10 +337,10 @@ def session_choices(figures: Figures) -> Iterator[Choice]:
         return
     comfortable = min(_comfortable(figures), figures.before_maxproc)
     counts = range(2, law.turns(figures.before_maxproc, comfortable) + 1)
-    sessions = dict.fromkeys(rounded_session(figures.proxy_timeout / count) for count in counts)
+    sessions = dict.fromkeys(rounded_session(figures.patience / count) for count in counts)
     for session in sessions:
         if is_usable(figures, session):
-            needed = law.workers_needed(figures.before_maxproc, figures.proxy_timeout, session)
+            needed = law.workers_needed(figures.before_maxproc, figures.patience, session)
             workers = max(comfortable, needed)
             yield Choice(workers, session, figures.before_maxproc, _is_carried(figures, workers))
 
@@ -361,11 +369,11 @@ def _what_fits(figures: Figures, workers: int) -> Choice:
         return Choice(0, figures.session, figures.before_maxproc, is_enough=False)
     if not figures.speed_adjust:
         return Choice(workers, figures.session, workers, is_enough=False)
-    longest = law.longest_session(figures.before_maxproc, workers, figures.proxy_timeout)
+    longest = law.longest_session(figures.before_maxproc, workers, figures.patience)
     session = min(rounded_session(longest), figures.session or math.inf)
     if is_usable(figures, session):
         return Choice(workers, session, figures.before_maxproc, is_enough=False)
-    processes = law.most_processes(workers, figures.proxy_timeout, figures.session)
+    processes = law.most_processes(workers, figures.patience, figures.session)
     return Choice(workers, figures.session, min(processes, figures.before_maxproc), is_enough=False)
 
 
@@ -394,6 +402,8 @@ def _floors(figures: Figures, choice: Choice) -> Iterator[Constraint]:
         is_met = choice.workers >= min(comfortable, figures.before_maxproc)
         yield Constraint("comfort", Kind.AT_LEAST, comfortable, basis, is_met)
     basis = ("before_maxproc", "proxy_timeout", "session", "speed_adjust")
+    if figures.queue_wait:
+        basis += ("queue_wait",)
     is_met = choice.workers >= figures.law_workers
     yield Constraint("law", Kind.AT_LEAST, figures.law_workers, basis, is_met)
 
@@ -440,7 +450,7 @@ class Outlook:
 def outlook(figures: Figures, workers: int) -> Outlook:
     """The view with so many workers, everything else being as in the figures."""
     load, limit = figures.load, figures.memory_limit
-    stay = law.longest_stay(figures.before_maxproc, workers, figures.session)
+    stay = law.longest_stay(figures.before_maxproc, workers, figures.session) + (figures.queue_wait or 0.0)
     return Outlook(
         workers=workers,
         utilisation=load.utilisation(workers) if load else None,
@@ -450,7 +460,7 @@ def outlook(figures: Figures, workers: int) -> Outlook:
         p_wait_beyond_5s=load.p_wait_beyond(workers, 5.0) if load else None,
         wait_p99=load.wait_exceeded_by(0.01, workers) if load else None,
         longest_stay=stay if math.isfinite(stay) else None,
-        law_holds=law.holds(figures.before_maxproc, workers, figures.proxy_timeout, figures.session),
+        law_holds=law.holds(figures.before_maxproc, workers, figures.patience, figures.session),
         memory=figures.need_memory(workers),
         fits_memory=None if limit is None else workers <= limit,
     )
@@ -479,7 +489,7 @@ def breaches(figures: Figures) -> list[Breach]:
         raise ValueError("the present number of workers is not known")
     processes, workers = figures.before_maxproc, figures.workers
     found = []
-    if not law.holds(processes, workers, figures.proxy_timeout, figures.session):
+    if not law.holds(processes, workers, figures.patience, figures.session):
         found.append(Breach.LAW)
     if figures.after_maxproc < workers:
         found.append(Breach.STARVED)

@@ -64,6 +64,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "speed_adjust": lambda value: "on" if value else "off",
     "session": lambda value: format_duration(value) if value else "no limit",
     "proxy_timeout": format_duration,
+    "queue_wait": format_duration,
     "worker_memory": size,
     "memory": size,
     "base_memory": size,
@@ -180,11 +181,12 @@ def _law_reason(figures: Figures) -> str:
     processes = figures.before_maxproc
     if not figures.speed_adjust:
         return f"without speed_adjust each of {processes} processes holds a worker"
-    turns = law.allowed_turns(figures.proxy_timeout, figures.session)
+    turns = law.allowed_turns(figures.patience, figures.session)
     if turns == 1:
         return f"nobody may wait: {processes} / 1 turn"
     timeout, session = _shown(figures, "proxy_timeout", "session")
-    return f"{processes} / {turns} turns of {session} within {timeout}"
+    before = f" less {_shown(figures, 'queue_wait')[0]} in front" if figures.queue_wait else ""
+    return f"{processes} / {turns} turns of {session} within {timeout}{before}"
 
 
 def _shown(figures: Figures, *names: str) -> list[str]:
@@ -210,7 +212,7 @@ def _proposal(plan: Plan) -> tuple[str, list[str]]:
 def _maxproc_text(plan: Plan) -> str:
     choice = plan.choice
     session = choice.session if plan.figures.speed_adjust else 0
-    most = law.most_processes(choice.workers, plan.figures.proxy_timeout, session)
+    most = law.most_processes(choice.workers, plan.figures.patience, session)
     return f"{choice.before_maxproc}; {choice.workers} workers allow up to {most}"
 
 
@@ -226,6 +228,7 @@ def _predictions(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "surge factor", f"{number(plan.surge)}: {full if plan.surge > 1 else 'too few'}"
     if choice.session:
         stay = law.longest_stay(choice.before_maxproc, choice.workers, choice.session)
+        stay += plan.figures.queue_wait or 0.0
         yield "nobody takes longer than", f"{seconds(stay)}, wait and session together"
 
 

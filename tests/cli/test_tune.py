@@ -164,6 +164,16 @@ def test_check_says_first_what_mends_a_broken_law() -> None:
     assert "set pool.workers to 34, or maxproc to at most 90, or budget.session to at most 25s" in output
 
 
+def test_a_queue_in_front_counts() -> None:
+    result = run(*EXAMPLE, "--queue-wait=30s", "--workers=34", "--check")
+    assert result.exit_code == 1
+    assert "100 / 2 turns of 30s within 100s less 30s in front" in result.output
+    assert "queue-wait        30s" in result.output
+    nothing_left = run(*EXAMPLE, "--queue-wait=100s")
+    assert nothing_left.exit_code == 2
+    assert "leaves nothing of --proxy-timeout" in nothing_left.output
+
+
 def test_check_needs_the_present_number_of_workers() -> None:
     result = run("--check")
     assert result.exit_code == 2
@@ -249,7 +259,7 @@ class TestALivePool:
     def serve(self, board: Scoreboard, count: int, queued: int) -> None:
         tally = board.tallies(0)[0]
         for number in range(count):
-            tally.accept(0.0, is_queued=number < queued, is_abandoned=False)
+            tally.accept(0.0, is_queued=number < queued)
             tally.end(1.0, 0.01, [0.0] * 8)
 
     def test_is_measured_without_being_asked_for(self, board: Scoreboard, config: str) -> None:
@@ -390,8 +400,9 @@ def test_a_service_name_is_quoted_for_the_shell() -> None:
 
 
 def _documented() -> list[tuple[str, list[str]]]:
-    """Each `bqfilterd tune` of docs/tuning.md with the lines shown below it."""
-    blocks = (REPOSITORY / "docs" / "tuning.md").read_text().split("```console\n")[1:]
+    """Each `bqfilterd tune` of the manual with the lines shown below it."""
+    pages = [(REPOSITORY / "docs" / name).read_text() for name in ("tuning.md", "haproxy.md")]
+    blocks = [block for page in pages for block in page.split("```console\n")[1:]]
     joined = [block.split("```")[0].replace("\\\n", " ").splitlines() for block in blocks]
     prompt = "$ bqfilterd tune"
     return [(lines[0].removeprefix(prompt), lines[1:]) for lines in joined if lines[0].startswith(prompt)]

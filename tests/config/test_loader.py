@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bqfilter.config import Settings, load
 from bqfilter.config.loader import not_reloadable_changes, parse, reloaded, render
 from bqfilter.config.schema import (
+    AgentSettings,
     BudgetSettings,
     ListenSettings,
     LogSettings,
@@ -33,6 +34,8 @@ _EVERYTHING = """
 endpoint = "inet:[::1]:10025"
 backlog = 64
 allow = ["10.0.0.0/8", "::1"]
+proxy_protocol = true
+proxies = ["192.0.2.1"]
 [[listen]]
 endpoint = "unix:/run/bqfilter/smtp.sock"
 mode = "0666"
@@ -64,10 +67,14 @@ directory = "/var/spool/bqfilter"
 memory = "1MiB"
 [limits]
 message_size = "25MiB"
+[agent]
+listen = "inet:127.0.0.1:9926"
+minimum = 5
 [runtime]
 user = "filter"
 directory = "/run/filter"
 drain_timeout = 0
+drain_delay = "20s"
 hostname = "mx1.example.com"
 [log]
 target = "syslog"
@@ -91,6 +98,7 @@ def test_every_key_reaches_its_attribute() -> None:
     assert first.endpoint == Endpoint("inet", "::1", 10025)
     assert first.backlog == 64
     assert IPv4Network("10.0.0.0/8") in first.allow
+    assert (first.proxy_protocol, first.proxies) == (True, (IPv4Network("192.0.2.1"),))
     assert (second.mode, second.group) == (0o666, "postfix")
     assert settings.pool == PoolSettings(workers=4, max_messages=0)
     assert settings.budget == BudgetSettings(100.0, 0.5, 2.0, 30.0)
@@ -109,7 +117,8 @@ def test_every_key_reaches_its_attribute() -> None:
     assert (settings.upstream.max_messages_per_connection, settings.upstream.idle_timeout) == (50, 10.0)
     assert (settings.spool.directory, settings.spool.memory) == ("/var/spool/bqfilter", 1024**2)
     assert settings.limits.message_size == 25 * 1024**2
-    assert settings.runtime == RuntimeSettings("filter", "/run/filter", 0.0, "mx1.example.com")
+    assert settings.agent == AgentSettings(Endpoint("inet", "127.0.0.1", 9926), 5)
+    assert settings.runtime == RuntimeSettings("filter", "/run/filter", 0.0, 20.0, "mx1.example.com")
     assert settings.log == LogSettings("syslog", "json")
 
 
@@ -156,14 +165,14 @@ def test_every_key_reaches_its_attribute() -> None:
         pytest.param(
             _LEAST + "[pol]\nworkers = 3\n",
             'pol: found a table: unknown table (did you mean "pool"?); allowed here: listen, pool, budget,'
-            " timeouts, upstream, spool, limits, metrics, runtime, log,"
+            " timeouts, upstream, spool, limits, metrics, agent, runtime, log,"
             " rules, attachments, python, command, clamd, spamd, rspamd, policy, headers, quarantine",
             id="misspelt table",
         ),
         pytest.param(
             "workers = 3\n" + _LEAST,
             "workers: found 3: unknown table; allowed here: listen, pool, budget,"
-            " timeouts, upstream, spool, limits, metrics, runtime, log,"
+            " timeouts, upstream, spool, limits, metrics, agent, runtime, log,"
             " rules, attachments, python, command, clamd, spamd, rspamd, policy, headers, quarantine",
             id="key outside every table",
         ),

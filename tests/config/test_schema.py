@@ -21,6 +21,7 @@ from bqfilter.net.address import LOOPBACK_NETWORKS, Endpoint, parse_network
 
 _OURS = Endpoint.parse("inet:127.0.0.1:10025")
 _THEIRS = Endpoint.parse("inet:127.0.0.1:10026")
+_FILE = Endpoint.parse("unix:/x")
 _KEYS = [pytest.param(row, key, id=f"{row.name}.{key.name}") for row in tables() for key in row.keys]
 
 
@@ -49,7 +50,7 @@ def test_the_keys_that_take_a_restart_are_sockets_account_and_directory() -> Non
     fixed = [f"{row.name}.{key.name}" for row in tables() for key in row.keys if not key.setting.reloadable]
     assert fixed == [
         "listen.endpoint", "listen.backlog", "listen.mode", "listen.group",
-        "metrics.listen",
+        "metrics.listen", "agent.listen",
         "runtime.user", "runtime.directory",
     ]  # fmt: skip
 
@@ -97,6 +98,23 @@ def test_an_empty_allow_list_means_this_machine() -> None:
         ),
         pytest.param(
             ListenSettings(_OURS, mode=0o600, group="postfix"), ["mode", "group"], id="inet as a file"
+        ),
+        pytest.param(
+            ListenSettings(_OURS, proxy_protocol=True, proxies=(parse_network("10.0.0.1"),)),
+            [],
+            id="a named load balancer",
+        ),
+        pytest.param(ListenSettings(_OURS, proxy_protocol=True), ["proxies"], id="an unnamed one"),
+        pytest.param(
+            ListenSettings(_OURS, proxies=(parse_network("10.0.0.1"),)), ["proxies"], id="one not to be heard"
+        ),
+        pytest.param(
+            ListenSettings(_FILE, proxy_protocol=True), [], id="a load balancer guarded by the file"
+        ),
+        pytest.param(
+            ListenSettings(_FILE, proxy_protocol=True, proxies=(parse_network("10.0.0.1"),)),
+            ["proxies"],
+            id="an address on a unix socket",
         ),
     ],
 )

@@ -22,6 +22,7 @@ _PLACES = {
     "contrib/completion/zsh": "share/zsh/site-functions",
     "contrib/examples": "share/bqfilter/examples",
     "contrib/grafana": "share/bqfilter/grafana",
+    "contrib/haproxy": "share/bqfilter/haproxy",
     "contrib/prometheus": "share/bqfilter/prometheus",
     "contrib/systemd": "share/bqfilter/systemd",
     "docs/pictures": "share/doc/bqfilter/docs/pictures",

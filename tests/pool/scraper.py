@@ -71,6 +71,13 @@ def exporter_port(daemon: Bqfilterd) -> int:
     return int(daemon.wait_for_log(r"metrics served at=inet:127\.0\.0\.1:(\d+)")[1])
 
 
+def agent_line(daemon: Bqfilterd) -> str:
+    """What a load balancer is told; it reads to the end of the connection."""
+    host, port = daemon.wait_for_log(r"agent served at=inet:([0-9.]+):(\d+)").groups()
+    with socket.create_connection((host, int(port)), 30) as sock, sock.makefile("r") as answer:
+        return answer.read()
+
+
 def get(daemon: Bqfilterd, path: str = "/metrics", **headers: str) -> Page:
     return fetch(http.client.HTTPConnection("127.0.0.1", exporter_port(daemon), timeout=10), path, **headers)
 

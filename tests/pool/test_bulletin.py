@@ -170,11 +170,24 @@ def test_stopping_asks_for_the_time_that_the_drain_may_take(
     bulletin: Bulletin, manager: socket.socket, board: Scoreboard, now: float
 ) -> None:
     occupy(board.slots[0], now)
-    bulletin.stopping(now + 30)
+    bulletin.stopping(now + 30, now)
     bulletin.turn(now + 10, has_workers=True)
     status = "STATUS=stopping: 1 workers have a message or a client to finish, at most {} s"
     assert told(manager) == [
         "STOPPING=1\nEXTEND_TIMEOUT_USEC=38000000\n" + status.format(30),
+        "WATCHDOG=1",
+        status.format(20),
+    ]
+
+
+def test_until_load_balancers_have_heard_it_connections_are_taken(
+    bulletin: Bulletin, manager: socket.socket, now: float
+) -> None:
+    bulletin.stopping(now + 130, now + 30)
+    bulletin.turn(now + 10, has_workers=True)
+    status = "STATUS=about to stop: 0 workers busy, connections taken for {} s more"
+    assert told(manager) == [
+        "STOPPING=1\nEXTEND_TIMEOUT_USEC=138000000\n" + status.format(30),
         "WATCHDOG=1",
         status.format(20),
     ]
@@ -203,4 +216,4 @@ def test_without_a_manager_the_scoreboard_is_not_looked_at(
     bulletin.turn(time.monotonic() + 60, has_workers=True)
     bulletin.reloading()
     bulletin.reload_failed("x")
-    bulletin.stopping(time.monotonic())
+    bulletin.stopping(time.monotonic(), 0.0)

@@ -28,7 +28,7 @@ from tests.pool.daemon import (
     settings_for,
     status_of,
 )
-from tests.pool.scraper import Samples, UnixConnection, exporter_port, fetch, get, scrape
+from tests.pool.scraper import Samples, UnixConnection, agent_line, exporter_port, fetch, get, scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient, submit
 
 ANY_PORT = {"listen": "inet:127.0.0.1:0"}
@@ -152,7 +152,7 @@ class TestWhatItTells:
     def test_a_client_that_did_not_wait_is_counted(self, daemon: Daemon) -> None:
         with all_busy(daemon):
             with connected(daemon.address):
-                pass
+                time.sleep(1)  # which nobody does who only looks whether somebody listens
             listener = f"inet:127.0.0.1:{daemon.address[1]}"
             eventually(
                 lambda: scrape(daemon).value("listen_queue_abandoned_connections", listener=listener) == 1,
@@ -386,6 +386,53 @@ class _Watcher:
         self.last = now
 
 
+class TestTheAgent:
+    def test_it_needs_no_metrics_and_no_free_worker(self, sink: Sink, directory: Path) -> None:
+        settings = settings_for(sink.endpoint, directory, agent=ANY_PORT)
+        with serving(directory, settings) as daemon:
+            eventually(lambda: agent_line(daemon) == "up 100%\n", "an agent that is content")
+            with all_busy(daemon), connected(daemon.address):
+                eventually(lambda: agent_line(daemon) == "up 10%\n", "the share of free workers")
+            assert "metrics served" not in daemon.log()
+            settings["agent"]["minimum"] = 40
+            daemon.configure(settings)
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_for_generation(2)
+            daemon.wait_until_idle(2)
+            with all_busy(daemon):
+                eventually(lambda: agent_line(daemon) == "up 40%\n", "the new minimum")
+            assert daemon.trouble() == []
+
+    def test_it_tells_when_the_after_filter_server_goes_and_when_it_is_back(self, directory: Path) -> None:
+        settings = settings_for(f"unix:{directory}/after", directory, agent=ANY_PORT)
+        with serving(directory, settings) as daemon:
+            eventually(lambda: agent_line(daemon) == "up 100%\n", "an agent that is content")
+            for _ in range(3):
+                with SmtpClient(daemon.address) as client:
+                    client.expect(b"451", b"MAIL FROM:<a@example.org>")
+            gone = "down # after-filter server out of reach\n"
+            eventually(lambda: agent_line(daemon) == gone, "the bad news")
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(f"{directory}/after")
+                server.listen()
+                (directory / "after").chmod(0o666)
+                server.settimeout(30)
+                called, _ = server.accept()
+                with called:
+                    called.sendall(b"220 after.example ESMTP\r\n")
+                    assert called.recv(100).startswith(b"EHLO ")
+                    called.sendall(b"250 after.example\r\n")
+                    eventually(lambda: agent_line(daemon).startswith("up "), "the good news")
+            daemon.wait_for_log("after-filter server is back")
+
+    def test_its_address_may_be_taken(self, sink: Sink, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = {"listen": f"inet:127.0.0.1:{other.getsockname()[1]}"}
+            with serving(directory, settings_for(sink.endpoint, directory, agent=taken)) as daemon:
+                daemon.wait_for_log("nobody can ask at this address, mail flows without key=agent.listen")
+                assert deliver(daemon).startswith(b"250")
+
+
 class TestItsLife:
     def test_it_holds_no_mail_listener_and_is_nobody(self, daemon: Daemon) -> None:
         pid = exporter_of(daemon)
@@ -470,7 +517,7 @@ class TestWithout:
         with socket.create_server(("127.0.0.1", 0)) as other:
             taken = {"listen": f"inet:127.0.0.1:{other.getsockname()[1]}"}
             with serving(directory, settings_for(sink.endpoint, directory, metrics=taken)) as daemon:
-                assert "warning: no metrics, mail flows without" in daemon.log()
+                assert "warning: nobody can ask at this address, mail flows without" in daemon.log()
                 assert deliver(daemon).startswith(b"250")
 
     def test_no_address_means_no_process(self, sink: Sink, directory: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.listeners import bind_inet
-from bqfilter.pool import pages
+from bqfilter.pool import brief_server, pages
 from bqfilter.saturation.reader import Board
 from bqfilter.scoreboard import ExporterWord, MasterWord
 from tests.doubles.programs import eventually
@@ -24,7 +24,7 @@ REQUEST = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """A server in a thread of this process, which is impatient."""
-    monkeypatch.setattr(pages, "_REQUEST_TIMEOUT", 0.5)
+    monkeypatch.setattr(brief_server, "REQUEST_TIMEOUT", 0.5)
     board = scoreboard()
     board.header.set_seconds(ExporterWord.SAMPLED, time.monotonic() + 3600)
     board.header.set_seconds(MasterWord.HEARTBEAT, time.monotonic())

@@ -11,10 +11,12 @@ import pytest
 from bqfilter.scoreboard import State
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Address, Daemon, is_gone, serving, settings_for
+from tests.pool.daemon import Address, Daemon, deliver, is_gone, serving, settings_for
+from tests.pool.scraper import agent_line, exporter_port, get, scrape
 from tests.postfix.smtp_client import PLAIN, SENDER, Closed, SmtpClient
 
 RECIPIENTS = ["b@example.org"]
+ANY_PORT = {"listen": "inet:127.0.0.1:0"}
 
 
 def refuses(address: Address | str) -> bool:
@@ -158,6 +160,43 @@ def test_connections_that_come_too_late_are_refused_and_not_left_hanging(sink: S
             assert refuses(path)
             with contextlib.suppress(ConnectionResetError):
                 assert queued.recv(100) == b""
+            assert client.end(PLAIN).startswith(b"250")
+        assert exit_status(daemon) == 0
+
+
+def test_load_balancers_are_told_before_the_door_is_shut(sink: Sink, directory: Path) -> None:
+    """Who is asked says 503 and 0%, and whoever comes all the same is served."""
+    settings = settings_for(
+        sink.endpoint, directory, runtime={"drain_delay": "1h"}, metrics=ANY_PORT, agent=ANY_PORT
+    )
+    with serving(directory, settings) as daemon:
+        exporter_port(daemon)
+        eventually(lambda: agent_line(daemon) == "up 100%\n", "an agent that is content")
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_for_log("about to stop, still taking connections delay=3600")
+        assert agent_line(daemon) == "up 0% # drain\n"
+        page = get(daemon, "/-/ready")
+        assert (page.status, page.text) == (503, "the pool is being drained\n")
+        assert get(daemon, "/-/healthy").status == 200
+        assert scrape(daemon).value("draining") == 1
+        assert deliver(daemon).startswith(b"250")
+        os.kill(next(iter(daemon.workers())), signal.SIGKILL)
+        daemon.wait_for_log("worker died")
+        daemon.wait_until_idle(2)  # it is replaced, as on any other day
+        daemon.signal(signal.SIGHUP)  # too late for that
+        told_to_stop(daemon)
+        assert exit_status(daemon) == 0
+        assert "generation=2" not in daemon.log()
+        assert daemon.trouble() == []
+
+
+def test_the_door_is_shut_by_itself_when_they_have_had_their_time(sink: Sink, directory: Path) -> None:
+    settings = settings_for(sink.endpoint, directory, runtime={"drain_delay": "300ms"})
+    with serving(directory, settings) as daemon:
+        with SmtpClient(daemon.address) as client:
+            client.begin(SENDER, RECIPIENTS)
+            told_to_stop(daemon)
+            assert daemon.log().index("about to stop") < daemon.log().index("stopping workers=2")
             assert client.end(PLAIN).startswith(b"250")
         assert exit_status(daemon) == 0
 

@@ -355,6 +355,11 @@ MISFITS: dict[str, tuple[Settings, list[Change], set[str]]] = {
         [],
         {"client-not-allowed"},
     ),
+    "only a load balancer may call us": (
+        with_listen(settings(), proxy_protocol=True, proxies=(parse_network("127.0.0.1"),)),
+        [],
+        {"proxy-header-not-sent"},
+    ),
     "we refuse what Postfix takes": (settings("limits.message_size = '5MB'"), [], {"own-message-size"}),
     "a socket outside the chroot": (
         with_listen(settings(), endpoint=Endpoint("unix", path=SOCKET), group="postfix"),

@@ -155,6 +155,11 @@ WRONG: list[tuple[str, Site, str]] = [
     ),
     ("address-family", Site(before={"inet_protocols": "ipv6"}), "inet_protocols = ipv6"),
     ("client-not-allowed", Site(listening(allow=(parse_network("192.0.2.1"),))), "connects from 127.0.0.1"),
+    (
+        "proxy-header-not-sent",
+        Site(listening(proxy_protocol=True, proxies=(parse_network("127.0.0.1"),))),
+        "which has proxy_protocol = true",
+    ),
     ("process-limit-missing", Site(before_limit=0), "maxproc 0"),
     ("sizing-law", Site(settings("budget.session = '30s'"), before_limit=100), "make 150s"),
     ("session-limit-missing", Site(before=NO_SPEED, before_limit=21), "21 processes"),

@@ -166,7 +166,7 @@ def test_an_open_breaker_shows_and_one_that_is_not_there_does_not() -> None:
 def test_histograms_are_cumulative_and_agree_with_their_count() -> None:
     board = scoreboard()
     for waited in (0.001, 0.3, 0.3, 200.0):
-        board.tallies(1)[0].accept(waited, is_queued=False, is_abandoned=False)
+        board.tallies(1)[0].accept(waited, is_queued=False)
     found = scrape(collector(board))
 
     def below(bound: str) -> float:
@@ -202,9 +202,17 @@ def test_the_pool_is_told_by_state_and_phase() -> None:
 
 def test_a_connection_counts_for_its_listener() -> None:
     board = scoreboard(listeners=[TCP, UNIX])
-    board.tallies(0)[1].accept(None, is_queued=True, is_abandoned=True)
+    tally = board.tallies(0)[1]
+    tally.accept(None, is_queued=True)
+    tally.count(TallyWord.ABANDONED)
+    tally.count(TallyWord.PROBES)
     found = scrape(collector(board))
-    for metric in ("connections_accepted_total", "connections_queued_total", "connections_abandoned_total"):
+    for metric in (
+        "connections_accepted_total",
+        "connections_queued_total",
+        "connections_abandoned_total",
+        "connections_probes_total",
+    ):
         assert value(found, metric, listener=UNIX.address) == 1
         assert value(found, metric, listener=TCP.address) == 0
 
@@ -316,7 +324,7 @@ class TestCounters:
         def live() -> Iterable[None]:
             slot.begin(1.0, 0.5, is_queued=True)
             slot.meet(2, is_queued=True)
-            tally.accept(0.5, is_queued=True, is_abandoned=False)
+            tally.accept(0.5, is_queued=True)
             yield
             slot.end(3.0, [0.0, 1.0, 1.0])
             tally.end(2.0, 0.02, [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])

@@ -52,7 +52,7 @@ def serve(board: Scoreboard, count: int, seconds: float = 2.0, *, is_queued: boo
     spent = [seconds / 4 if stage is Stage.DATA else 0.0 for stage in STAGES]
     tally = board.tallies(0)[0]
     for _ in range(count):
-        tally.accept(0.0, is_queued=is_queued, is_abandoned=False)
+        tally.accept(0.0, is_queued=is_queued)
         tally.end(seconds, 0.1, spent)
 
 

@@ -32,7 +32,7 @@ def test_what_was_written_is_read_from_the_file(tmp_path: Path) -> None:
     written = Scoreboard.in_file(str(tmp_path), 4, [TCP, UNIX])
     written.slots[0].was_given(1)
     written.slots[0].count(Word.ACCEPTED)
-    written.tallies(0)[1].accept(0.3, is_queued=True, is_abandoned=False)
+    written.tallies(0)[1].accept(0.3, is_queued=True)
     read = Board.open(str(tmp_path))
     found = read.snapshot()
     assert read.entrances == (TCP, UNIX)
@@ -233,7 +233,7 @@ class TestDistributions:
     def test_a_value_counts_in_the_bucket_whose_bound_it_does_not_exceed(self) -> None:
         board = scoreboard()
         for waited in (0.005, 0.0051, 100.0, 100.1):
-            board.tallies(0)[0].accept(waited, is_queued=False, is_abandoned=False)
+            board.tallies(0)[0].accept(waited, is_queued=False)
         found = snapshot(board).listeners[0].distribution(WAIT)
         assert (found.counts[0], found.counts[1], found.counts[-2], found.counts[-1]) == (1, 1, 1, 1)
         assert found.sum == pytest.approx(200.1101)

@@ -8,7 +8,7 @@ from bqfilter.ledger import STAGES, Stage
 from bqfilter.saturation.queues import UNKNOWN, Queue
 from bqfilter.saturation.report import Period, as_text, as_value, duration, verdict
 from bqfilter.saturation.sizing import Measured
-from bqfilter.scoreboard import Header, MasterWord, Scoreboard, State, Word
+from bqfilter.scoreboard import Header, MasterWord, Scoreboard, State, TallyWord, Word
 from tests.saturation.boards import NOW, TCP, UNIX, occupy, scoreboard, snapshot
 
 EMPTY = Queue(length=0, limit=256, drops=0, oldest_age=0.0, gone=0)
@@ -147,11 +147,12 @@ class TestTheScreen:
     def test_times_are_of_the_period_between_two_looks(self) -> None:
         board = scoreboard(workers=1)
         tally = board.tallies(0)[0]
-        tally.accept(0.0, is_queued=False, is_abandoned=False)
+        tally.accept(0.0, is_queued=False)
         tally.end(50.0, 0.5, [0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0])
         earlier = snapshot(board, NOW)
         for _ in range(4):
-            tally.accept(1.0, is_queued=True, is_abandoned=True)
+            tally.accept(1.0, is_queued=True)
+            tally.count(TallyWord.ABANDONED)
             tally.end(0.5, 0.005, [0.0, 0.0, 0.0, 0.0, 0.4, 0.0, 0.0, 0.1])
         text = as_text(snapshot(board, NOW + 2), [EMPTY], earlier)
         assert "2.00 connections/s (last 2.0 s), utilisation 0%, 100% had to wait, 4 gave up" in text
@@ -182,7 +183,7 @@ class TestTheValue:
         board = scoreboard(workers=2)
         earlier = snapshot(board, NOW)
         for seconds in (1.0, 3.0):
-            board.tallies(0)[0].accept(0.5, is_queued=seconds > 2, is_abandoned=False)
+            board.tallies(0)[0].accept(0.5, is_queued=seconds > 2)
             board.tallies(0)[0].end(seconds, 0.03, [0.5 if stage is Stage.DATA else 0.0 for stage in STAGES])
             board.slots[0].begin(NOW, None, is_queued=False)
             board.slots[0].end(NOW + seconds)
@@ -192,6 +193,18 @@ class TestTheValue:
             rate=0.2, service_time=2.0, service_cv2=0.25, p_wait=0.5, mean_wait=0.5, busy_peak=None,
             slot_sessions=(2, 0), upload_time=0.5, worker_memory=9_000_000, sessions=2, window=10.0,
         )  # fmt: skip
+
+    def test_health_checks_are_no_mail_to_size_for(self) -> None:
+        board = scoreboard(workers=2)
+        earlier = snapshot(board, NOW)
+        tally = board.tallies(0)[0]
+        for number in range(20):
+            tally.accept(0.0, is_queued=False)
+            if number % 4:
+                tally.count(TallyWord.PROBES)
+        value = as_value(snapshot(board, NOW + 10), [EMPTY], earlier)
+        assert Measured.parse(value["measured"]).rate == 0.5
+        assert (value["listeners"][0]["accepted"], value["listeners"][0]["probes"]) == (20, 15)
 
     def test_without_sessions_nothing_was_measured(self) -> None:
         found = Measured.parse(as_value(snapshot(scoreboard()), [EMPTY])["measured"])
@@ -235,6 +248,14 @@ class TestPeriods:
 )
 def test_durations_are_short(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_pool_on_its_way_out_says_so() -> None:
+    board = scoreboard(workers=2)
+    assert not as_value(snapshot(board), [EMPTY])["master"]["is_draining"]
+    board.header.set_seconds(MasterWord.DRAINING, NOW - 3)
+    assert as_value(snapshot(board), [EMPTY])["master"]["is_draining"]
+    assert verdict(snapshot(board), [EMPTY]).sentence.startswith("stopping; busy ")
 
 
 def test_every_state_is_counted_but_the_empty_slot() -> None:

@@ -28,7 +28,7 @@ def probe() -> _Probe:
 
 def accept(board: Scoreboard, count: int = 1) -> None:
     for _ in range(count):
-        board.tallies(0)[0].accept(None, is_queued=True, is_abandoned=False)
+        board.tallies(0)[0].accept(None, is_queued=True)
 
 
 def waits(board: Scoreboard) -> tuple[int, float]:
@@ -115,7 +115,7 @@ def test_the_next_exporter_goes_on_where_the_last_one_ended(probe: _Probe) -> No
 def test_tcp_is_left_to_the_workers(probe: _Probe) -> None:
     board = scoreboard(listeners=[TCP])
     sampler = Sampler(board, probe, NOW)
-    board.tallies(0)[0].accept(0.3, is_queued=True, is_abandoned=False)
+    board.tallies(0)[0].accept(0.3, is_queued=True)
     sampler.sample(NOW + 0.1)
     assert waits(board) == (1, 0.3)
 

@@ -132,6 +132,18 @@ def test_a_session_limit_beyond_the_proxy_timeout_is_none() -> None:
     assert breaches(replace(of, workers=100)) == []
 
 
+def test_what_may_pass_in_a_queue_in_front_is_missing_for_the_turns() -> None:
+    waited = figures(queue_wait=35.0, workers=34)
+
+    assert values(waited)["law"] == 50  # two turns of 30s in 65s, no longer three
+    assert breaches(waited) == [Breach.LAW]
+    assert breaches(figures(workers=34)) == []
+    assert "smtpd_proxy_timeout is 100s less 35s in front of us" in advice.breach_text(Breach.LAW, waited)
+    assert "or budget.session to at most 21666ms" in advice.breach_text(Breach.LAW, waited)
+    assert outlook(waited, 50).longest_stay == 95.0
+    assert values(figures(queue_wait=71.0))["law"] == 100  # nobody may wait a second time
+
+
 def test_no_session_limit_and_fewer_workers_than_processes_breaks_the_law() -> None:
     of = figures(session=0.0, workers=99)
     assert breaches(of) == [Breach.LAW]
@@ -267,6 +279,7 @@ def test_the_plan_keeps_the_law() -> None:
     after_maxproc=st.integers(1, 300),
     memory=st.one_of(st.none(), st.integers(0, 10**10)),
     speed_adjust=st.booleans(),
+    queue_wait=st.sampled_from([None, 0.0, 30.0, 99.0]),
 )
 def test_every_proposal_keeps_the_law_the_memory_and_the_neighbours(**given_figures: Any) -> None:
     of = figures(**given_figures)

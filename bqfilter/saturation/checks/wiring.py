@@ -20,6 +20,8 @@ from bqfilter.saturation.postfix import (
 def listener_unused(chain: Chain) -> Iterator[Finding]:
     used = {client.listen for client in chain.clients}
     for listen in chain.settings.listen:
+        if listen.proxy_protocol:
+            continue  # Postfix calls the load balancer, wherever that is
         if listen not in used and (listen.endpoint.port or listen.endpoint.path):
             yield Finding(
                 f"no service of this Postfix sends mail to {listen.endpoint}",
@@ -159,6 +161,17 @@ def client_not_allowed(chain: Chain) -> Iterator[Finding]:
                 f"{client.listen.endpoint}",
                 "It is answered 554, and the remote client gets 451 for every message.",
                 f'bqfilterd.toml: [[listen]] allow = [..., "{min(refused)}"]',
+            )
+
+
+def proxy_header_not_sent(chain: Chain) -> Iterator[Finding]:
+    for client in chain.clients:
+        if client.listen.proxy_protocol:
+            yield Finding(
+                f"{client.service} calls {client.listen.endpoint}, which has proxy_protocol = true",
+                "Postfix does not send such a header: the connection is closed, and the remote client gets "
+                "451 for every message.",
+                "point it at the load balancer, or give it a [[listen]] table of its own",
             )
 
 
