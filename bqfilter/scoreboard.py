@@ -215,7 +215,7 @@ _STAGE_COLUMNS = tuple((int(stage), histogram) for stage, histogram in STAGE_TIM
 _IDLE, _IS_IDLE, _IS_BUSY = int(Stage.IDLE), int(State.IDLE), int(State.BUSY)
 _IDLE_BYTE, _BUSY_BYTE = bytes([State.IDLE]), bytes([State.BUSY])
 _PAIR = struct.Struct("=QQ")
-_MOST_SECONDS = 1e15  # thirty million years: sums of such numbers, and their squares, are still numbers
+_LEAST_SECONDS, _MOST_SECONDS = 1e-9, 1e15  # squares, sums and quotients of such numbers are still numbers
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _UNKNOWN_CLIENT = bytes(16)
 
@@ -238,7 +238,7 @@ class Words:
     def seconds(self, word: int) -> float:
         """A word that holds seconds; 0 where it holds nothing that could be."""
         value = float(self._seconds[word])
-        return value if abs(value) < _MOST_SECONDS else 0.0  # nor is "not a number" smaller
+        return value if _LEAST_SECONDS <= abs(value) < _MOST_SECONDS else 0.0  # nor is "not a number" there
 
     def set_seconds(self, word: int, value: float) -> None:
         """Write a word that holds seconds."""

@@ -9,7 +9,7 @@ from bqfilter.ledger import STAGES, Stage
 from bqfilter.saturation.queues import UNKNOWN, Queue
 from bqfilter.saturation.report import Period, as_text, as_value, duration, verdict
 from bqfilter.saturation.sizing import Measured
-from bqfilter.scoreboard import Header, MasterWord, Scoreboard, State, Word
+from bqfilter.scoreboard import DURATION, Header, MasterWord, Scoreboard, State, Word
 from tests.saturation.boards import NOW, TCP, UNIX, occupy, scoreboard, snapshot
 
 EMPTY = Queue(length=0, limit=256, drops=0, oldest_age=0.0, gone=0)
@@ -261,6 +261,9 @@ def test_nonsense_in_the_memory_is_shown_as_nothing_and_moves_no_cursor() -> Non
     board.slots[0].set_seconds(Word.BUSY_SECONDS, math.nan)
     board.slots[1].set_seconds(Word.BUSY_SECONDS, math.inf)
     board.header.set_seconds(MasterWord.LOADED_WALL, 1e300)
+    for tally in board.tallies(0):
+        tally.observe(DURATION, 5e-324)
+        tally.observe(DURATION, 5e-324)
     address = bytes(board.view).index(TCP.address.encode())
     board.view[address : address + 4] = b"\x1b[2J"
 
