@@ -287,8 +287,8 @@ class Tally(Words):
                 self.observe(histogram, stage_seconds[stage])
 
 
-# A worker may write what it likes into its slot, and one that has gone mad into all of the memory: numbers that
-# mean nothing, and texts with control characters, must not hurt whoever reads them.
+# A worker may write what it likes into its slot, and one that has gone mad into all of the memory: numbers
+# that mean nothing, and texts with control characters, must not hurt whoever reads them.
 _KNOWN_STATES = {int(state): state for state in State}
 _KNOWN_STAGES = {int(stage): stage for stage in Stage}
 
