@@ -253,7 +253,7 @@ class _Search:
                 self.rules.check_types([JAR], archive.name, "")
 
     def _look_at_data(self, entry: zip_headers.Entry, archive: _Inner, within: str) -> Iterator[_Inner]:
-        """Whatever the header says, what can be unpacked is: readers go by the directory, which may say so."""
+        """Whatever the header says, what can be unpacked is: readers go by the directory, and that may."""
         name = entry.names[0]
         inflated = _head(archive, entry, zip_headers.DEFLATED)
         is_stored = entry.is_readable and not (inflated and entry.method == zip_headers.DEFLATED)
