@@ -4,6 +4,7 @@ Postfix as an after-filter server ends content at more than CRLF.CRLF when its c
 always is. A filter that copies bytes lets a remote client put a message of its own behind such an ending.
 """
 
+import base64
 import itertools
 import os
 import re
@@ -122,6 +123,11 @@ def test_the_true_end_is_seen_however_it_is_cut(postfix: PostfixInstance, filter
     assert bqfilterd.wait_for_results(6) == ["accepted"] * 6
 
 
+def delivered(plain: bytes) -> bytes:
+    """Content freed of strays, as a file has it."""
+    return re.sub(rb"\r(?!\n)", b" ", re.sub(rb"(?<!\r)\n", b"\r\n", plain)).replace(b"\r\n", b"\n")
+
+
 class ManyAttacks:
     """One message with many endings, and behind each of them what would be a transaction of its own."""
 
@@ -150,9 +156,8 @@ class ManyAttacks:
 
     @property
     def expected(self) -> bytes:
-        """One message of all that, to its last byte: un-stuffed, freed of strays, as a file has it."""
-        plain = re.sub(rb"(\A|\r\n)\.", rb"\1", self.content)
-        return re.sub(rb"\r(?!\n)", b" ", re.sub(rb"(?<!\r)\n", b"\r\n", plain)).replace(b"\r\n", b"\n")
+        """One message of all that, to its last byte."""
+        return delivered(re.sub(rb"(\A|\r\n)\.", rb"\1", self.content))
 
 
 def test_the_after_filter_server_alone_is_fooled_by_some_combinations(postfix: PostfixInstance) -> None:
@@ -178,3 +183,36 @@ def test_no_combination_of_line_ends_around_dots_makes_two_messages_of_one(
     assert replies.count(b"250 2.0.0 Ok: queued as") == 1
     (message,) = postfix.inbox.messages(attacks.outer)
     assert message.endswith(attacks.expected)
+
+
+DECODING = """\
+import base64
+from bqfilter.api import accept
+
+
+def decoded(message, envelope):
+    body = base64.b64decode(b"".join(message.body()))
+    return accept().add_header("X-Decoded", body[:20000].decode("latin-1")).replace_body([body])
+"""
+
+
+def test_what_a_filter_decodes_cannot_end_the_data_either(
+    postfix: PostfixInstance, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a body nor in a header; there the end of data itself is content, too."""
+    (filters.directory / "decoding.py").write_text(DECODING)
+    monkeypatch.setenv("PYTHONPATH", str(filters.directory))
+    filters.start("after-exempting", python=[{"filter": "decoding:decoded"}], policy=[{"name": "all"}])
+    attacks = ManyAttacks([END, *combinations(b"."), b"\r\n" + END])
+    body = attacks.content.partition(b"\r\n\r\n")[2]
+    outer = b"Subject: outer\r\n\r\n" + base64.encodebytes(body).replace(b"\n", b"\r\n")
+
+    with SmtpClient(postfix.at("filter")) as client:
+        client.begin(SENDER, [attacks.outer])
+        assert client.end(outer).startswith(b"250 2.0.0 Ok: queued as")
+
+    postfix.settle()
+    assert attacks.smuggled(postfix) == []
+    (message,) = postfix.inbox.messages(attacks.outer)
+    assert message.endswith(b"\n\n" + delivered(body))
+    assert message.count(b"\nX-Decoded: ") == 1
