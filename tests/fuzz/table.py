@@ -35,6 +35,11 @@ _FIELDS = (
     b"Subject: ", b"From: ", b"Received: ", b"\r\n ", b"\r\n\t", b" : ", b": ", b"X-Spam-Flag: YES",
     b"a" * 80,
 )  # fmt: skip
+_MARKS = (
+    b"X-Report: x", b"X-Spam-Flag: NO", b"X-Trusted: yes", b"Authentication-Results: mx.example; spf=pass",
+    b"Authentication-Results: (a(b)) \"mx.example\"", b"DKIM-Signature: v=1; h=", b"from:subject:date",
+    b"ARC-Message-Signature: h=", b":subject", b"x-spam-flag:", b"\r\nSubject: ", b"(", b")", b"\\",
+)  # fmt: skip
 _MIME = (
     b"Content-Type: multipart/mixed; boundary=b", b"Content-Type: message/rfc822",
     b"Content-Type: text/plain", b"Content-Type: multipart/digest; boundary=\"b\"",
@@ -134,6 +139,7 @@ _TABLE = [
     Target("session", "session", 1500, (*_ENDS, *_SMTP), rounds=1500),
     # messages
     Target("headers", "headers", 2000, (*_ENDS, *_FIELDS)),
+    Target("marks", "headers", 1500, (*_ENDS, *_FIELDS, *_MARKS)),
     Target("mime", "mime", 3000, (*_ENDS, *_FIELDS, *_MIME), rounds=1500),
     Target("encoded_words", "mime", 600, _WORDS),
     Target("charsets", "mime", 200, _CHARSETS),

@@ -1,15 +1,31 @@
-"""The header of a message as fields, and edits of it."""
+"""The header of a message as fields, edits of it, and the marks that a message gets."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
+from bqfilter.config.actions import TAG
+from bqfilter.config.content import HeaderSettings, PolicySettings
+from bqfilter.config.content_kinds import HeaderTemplate
 from bqfilter.mail.difference import edits_between
 from bqfilter.mail.fields import Edit, Field, Header, Insert, Remove, Replace, edited, make_field
 from bqfilter.mail.message import Message
 from bqfilter.mail.outgoing import Edited
+from bqfilter.scanning.decision import decide
+from bqfilter.scanning.marks import Marker, signed_names
+from bqfilter.scanning.policy import Policy
 from bqfilter.smtp.body import unstuff, without_strays
+from tests.doubles.scanners import hit, scanner
 from tests.fuzz.cuts import choices, pieces
 
+_SPAMD = scanner(
+    "spamd", on_hit=TAG, add_headers=(HeaderTemplate.parse("X-Spam-Flag: YES"),), subject_prefix="* "
+)
+_SCANNERS = {"spamd": _SPAMD.settings}
+_MARKER = Marker(HeaderSettings(report="X-Report", remove=("X-Trusted",)), _SCANNERS, "mx.example")
+_FOUND = replace(hit("a score"), scanner="spamd")
+_VERDICT = decide([_FOUND], Policy(PolicySettings(name="all"), ("spamd",)), _SCANNERS, "4B1")
+_OURS = {b"x-report", b"x-spam-flag", b"x-trusted", b"authentication-results"}
 _START = re.compile(rb"[!-9;-~]+[ \t]*:")
 _MAX_LINE_BYTES = 998
 
@@ -34,6 +50,31 @@ def headers(data: bytes) -> None:
         expected
     )
     _check_outgoing(message, edits, expected, body)
+
+
+def marks(data: bytes) -> None:
+    """Whatever a header holds, a marked message has the fields in our name once, from us, and no forged ones.
+
+    What a signature covers stays byte for byte, from the bottom up; all else but the subject stays as it was.
+    """
+    content = b"".join(without_strays([data + b"\r\n" * (not data.endswith(b"\r\n"))]))
+    header = Message.in_memory(content).header
+    after = Header(edited(header, _MARKER.edits(_VERDICT, header, "4B1")))
+    assert after.raw == b"".join(field.raw for field in after.fields)
+    for name, value in ((b"X-Report", b"mx.example;\taction=tag"), (b"X-Spam-Flag", b"YES")):
+        (ours,) = after.all(name)
+        assert ours.value.startswith(value)
+        assert ours in after.fields[:3]
+    assert not after.all(b"X-Trusted")
+    for field in after.all(b"Authentication-Results"):
+        assert not re.match(rb"(?i)[\s]*mx\.example\.?[\s;]", field.value + b";")
+    signed = signed_names(header)
+    for name in {field.name.lower() for field in header.fields} - _OURS:
+        before, now = ([field.raw for field in one.all(name)] for one in (header, after))
+        if name != b"subject" or signed[name]:
+            assert now == before or (signed[name] and now[-len(before) :] == before)
+        else:
+            assert len(now) == len(before)
 
 
 def _fields(content: bytes) -> Iterator[bytes]:
