@@ -132,8 +132,8 @@ _TABLE = [
     # SMTP
     Target("body", "body", 600, _ENDS),
     Target("lines", "body", 300, (b"\r\n", b"\n", b"\r", b"a" * 40)),
-    Target("commands", "commands", 2000, (*_ENDS, *_SMTP)),
-    Target("replies", "replies", 2500, (*_ENDS, *_REPLIES)),
+    Target("commands", "commands", 800, (*_ENDS, *_SMTP)),
+    Target("replies", "replies", 1200, (*_ENDS, *_REPLIES)),
     Target("ehlo", "replies", 1500, (b"\n", *_REPLIES)),
     Target("xforward", "facts", 1200, _FACTS),
     Target("session", "session", 1500, (*_ENDS, *_SMTP), rounds=1500),
