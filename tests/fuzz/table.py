@@ -150,6 +150,7 @@ _TABLE = [
     # what the operator writes
     Target("config", "settings", 1500, _TOML),
     Target("rules", "settings", 600, _RULES),
+    Target("rule_edits", "settings", 2000, (*_ENDS, *_FIELDS, *_MIME, b"ee", b"x"), rounds=1500),
     # scanning daemons
     Target("clamd", "scanners", 200, _CLAMD),
     Target("spamd", "scanners", 1500, _SPAMD),

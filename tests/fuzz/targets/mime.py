@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 
+from bqfilter.mail.body_edits import AS_IT_STANDS
 from bqfilter.mail.charsets import _NAMES, ToUtf8, to_utf8
 from bqfilter.mail.encoded_words import decode_words
 from bqfilter.mail.media import Media
 from bqfilter.mail.message import Message
-from bqfilter.mail.mime import Event, Excess, Limits, PartBegin, PartData, PartEnd, walk
+from bqfilter.mail.mime import NOWHERE, Event, Excess, Limits, PartBegin, PartData, PartEnd, walk
 from bqfilter.mail.transfer import decoder
 from bqfilter.mail.word_encoding import encode_words
-from bqfilter.scanning.rule_subjects import PartLines
+from bqfilter.scanning.rule_subjects import Line, PartLines
 from bqfilter.scanning.uu_names import UuNames
 from bqfilter.smtp.body import without_strays
 from tests.fuzz.cuts import choices, pieces
@@ -26,7 +27,7 @@ def mime(data: bytes) -> None:
     """A walk ends, keeps its limits, begins and ends each part once, the same however the message came.
 
     What a part says of itself has the promised form, and no more data comes out than was in the message, and
-    once more for each reading that is given besides.
+    once more for each reading that is given besides. All stands where it says, and so do lines to be edited.
     """
     content = b"".join(without_strays([data, b"\r\n"]))
     events = list(walk(Message.in_memory(content), _LIMITS))
@@ -40,7 +41,9 @@ def mime(data: bytes) -> None:
     _check_nesting(events)
     for begin in begins:
         _check_media(begin.media)
-    _check_lines(events)
+    body = b"".join(Message.in_memory(content).body())
+    _check_places(events, body)
+    _check_lines(events, body)
 
 
 def encoded_words(data: bytes) -> None:
@@ -87,13 +90,21 @@ def transfer(data: bytes) -> None:
 def _joined(events: Iterable[Event]) -> list[object]:
     """As values that can be compared, with data in one piece where it came in several."""
     found: list[object] = []
+    place = NOWHERE  # of what would go on where the last data ends
     for event in events:
-        if isinstance(event, PartBegin):
-            found.append((event.depth, event.header.raw, event.media))
-        elif isinstance(event, PartData) and found and isinstance(found[-1], bytes):
-            found[-1] += event.data
-        else:
-            found.append(event.data if isinstance(event, PartData) else event)
+        match event:
+            case PartBegin():
+                found.append(
+                    (event.depth, event.header.raw, event.media, event.at, event.block, event.is_extra)
+                )
+            case PartData(data, at) if found and isinstance(found[-1], bytes) and at == place:
+                found[-1] += data
+            case PartData(data, at):
+                found += [at, data]
+            case _:
+                found.append(event)
+        is_known = isinstance(event, PartData) and event.at != NOWHERE
+        place = event.at + len(event.data) if is_known else NOWHERE
     return found
 
 
@@ -125,21 +136,43 @@ def _check_media(media: Media) -> None:
         name.encode("utf-8", "surrogatepass")
 
 
-def _check_lines(events: list[Event]) -> None:
-    """The lines that rules look at: none is lost on its way, and none is longer than a rule may see."""
+def _check_places(events: list[Event], body: bytes) -> None:
+    for event in events:
+        match event:
+            case PartBegin(block=block, at=at) if at != NOWHERE:
+                assert (body[at:] + b"\r\n").startswith(block)
+                for field, place in zip(event.header.fields, event.field_places(), strict=True):
+                    assert (body[place:] + b"\r\n").startswith(field.raw)
+            case PartData(data, at) if at != NOWHERE:
+                assert body.startswith(data, at)
+
+
+def _check_lines(events: list[Event], body: bytes) -> None:
+    """The lines that rules look at: none is lost on its way, and one that can be edited is where it says."""
     open_parts: list[PartLines] = []
     for event in events:
         match event:
             case PartBegin():
-                subjects = list(open_parts[-1].interrupted()) if open_parts else []
+                lines = list(open_parts[-1].interrupted()) if open_parts else []
                 open_parts.append(PartLines(event, 500, True))
-            case PartData(piece):
-                subjects = list(open_parts[-1].more(piece))
+            case PartData():
+                lines = list(open_parts[-1].more(event))
             case PartEnd():
-                subjects = list(open_parts.pop().last())
+                lines = list(open_parts[-1].last())
+                part = open_parts.pop().encoded_part()
+                assert part is None or 0 <= part.start <= part.end <= len(body)
             case _:
-                subjects = []
-        for subject in subjects:
-            assert subject.raw is not None or subject.decoded is not None
-            assert b"\n" not in (subject.raw or b"")
-            assert b"\n" not in (subject.decoded or b"")
+                lines = []
+        for line in lines:
+            _check_line(line, body)
+
+
+def _check_line(line: Line, body: bytes) -> None:
+    subject, spot = line.subject, line.spot
+    assert subject.raw is not None or subject.decoded is not None
+    assert b"\n" not in (subject.raw or b"")
+    assert b"\n" not in (subject.decoded or b"")
+    if spot is not None and not spot.hindrance and spot.part == AS_IT_STANDS:
+        assert body[spot.at : spot.at + spot.size] == subject.raw
+        behind = body[spot.at + spot.size :][: len(spot.end)]
+        assert not spot.is_whole or behind == spot.end or not behind.startswith(b"\n")
