@@ -217,6 +217,7 @@ _STAGE_COLUMNS = tuple((int(stage), histogram) for stage, histogram in STAGE_TIM
 _IDLE, _IS_IDLE, _IS_BUSY = int(Stage.IDLE), int(State.IDLE), int(State.BUSY)
 _IDLE_BYTE, _BUSY_BYTE = bytes([State.IDLE]), bytes([State.BUSY])
 _PAIR = struct.Struct("=QQ")
+_LEAST_SECONDS, _MOST_SECONDS = 1e-9, 1e15  # squares, sums and quotients of such numbers are still numbers
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _UNKNOWN_CLIENT = bytes(16)
 
@@ -237,8 +238,9 @@ class Words:
         self._counts[word] = value
 
     def seconds(self, word: int) -> float:
-        """A word that holds seconds."""
-        return float(self._seconds[word])
+        """A word that holds seconds; 0 where it holds nothing that could be."""
+        value = float(self._seconds[word])
+        return value if _LEAST_SECONDS <= abs(value) < _MOST_SECONDS else 0.0  # nor is "not a number" there
 
     def set_seconds(self, word: int, value: float) -> None:
         """Write a word that holds seconds."""
@@ -285,7 +287,8 @@ class Tally(Words):
                 self.observe(histogram, stage_seconds[stage])
 
 
-# A worker may write what it likes into its slot; numbers that mean nothing must not hurt whoever reads them.
+# A worker may write what it likes into its slot, and one that has gone mad into all of the memory: numbers
+# that mean nothing, and texts with control characters, must not hurt whoever reads them.
 _KNOWN_STATES = {int(state): state for state in State}
 _KNOWN_STAGES = {int(stage): stage for stage in Stage}
 
@@ -596,7 +599,12 @@ def read_entrance(memory: memoryview) -> Entrance:
     """A listener as `Scoreboard` wrote it."""
     inode, family, length = memory[:_TEXT_AT].cast("Q")
     text = bytes(memory[_TEXT_AT : _TEXT_AT + length])
-    return Entrance(text.decode("utf-8", "surrogateescape"), family, inode)
+    return Entrance(printable(text.decode("utf-8", "replace")), family, inode)
+
+
+def printable(text: str) -> str:
+    """Text out of the memory, as it may be shown on a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _write_entrance(memory: memoryview, entrance: Entrance) -> None:

@@ -315,6 +315,21 @@ def test_a_client_that_is_slower_than_the_disk_has_its_whole_time(monkeypatch: p
     assert len(server.messages) == 1
 
 
+def test_within_content_single_bytes_buy_time_until_the_session_limit() -> None:
+    """Without one a client may be as slow as Postfix lets it be: a byte within each `client_idle`."""
+    events: list[Event] = [OPENING, ENVELOPE]
+    for _ in range(20):
+        events += [b"N", 200]
+    whole = hold(servers(), [*events, b"\r\n.\r\n"])
+    cut_off = hold(servers(), [*events, b"\r\n.\r\n"], "budget.session = '700s'")
+
+    assert whole.results == [Result.ACCEPTED]
+    assert cut_off.results == [Result.CLIENT_ABORT]
+    assert cut_off.sink.lines[-1].startswith("timeout after DATA")
+    assert cut_off.server.clock() - 1000 <= 800
+    assert cut_off.server.messages == []
+
+
 def test_a_session_that_is_told_to_finish_ends_soon() -> None:
     held = hold(servers(), [OPENING, 6, ENVELOPE], drains=True)
 

@@ -91,13 +91,21 @@ class ToUtf8:
         return self._decoded(raw, True)
 
     def _decoded(self, raw: bytes, is_last: bool) -> bytes:
+        before = self._decoder.getstate()[0]
         try:
             text = self._decoder.decode(raw, is_last)
-        except UnicodeError:  # no byte order mark, the one thing that "replace" does not cover
-            raw = self._decoder.getstate()[0] + raw
-            self._decoder = _decoder(_WITHOUT_MARK[self._codec])
-            text = self._decoder.decode(raw, is_last)
+        except UnicodeError:  # what "replace" does not cover
+            text = self._read_otherwise(before + raw, is_last)
         return text.encode("utf-8", "replace")
+
+    def _read_otherwise(self, raw: bytes, is_last: bool) -> str:
+        """Without a byte order mark; or where a piece ends in an escape sequence that never becomes one.
+
+        In the latter case no text is lost, and from here on it is read as from the beginning of a line.
+        """
+        codec = _WITHOUT_MARK.get(self._codec)
+        self._decoder = _decoder(codec or self._codec)
+        return self._decoder.decode(raw, is_last) if codec else raw.decode(self._codec, "replace")
 
 
 def _decoder(codec: str) -> codecs.IncrementalDecoder:

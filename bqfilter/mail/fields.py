@@ -27,7 +27,7 @@ _FIELD_START = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NAME = re.compile(rb"[!-9;-~]{1,76}")
 _LINE_END = re.compile(r"(?:\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029])+([ \t]*)")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # how Python keeps bytes that are no UTF-8, of an address for one
 _MAX_LINE_CHARS = 998  # RFC 5322 section 2.1.1
 _HARD_LINE_CHARS = 900  # where a line is cut that has no place to fold

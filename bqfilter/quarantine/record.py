@@ -111,7 +111,7 @@ def decode(line: bytes, identifier: str) -> Stored:
         if not 0 <= found["size"] <= _MOST_BYTES:
             raise ValueError(f"size {found['size']!r}")
         return Stored(_record(found), int(found["size"]), str(found["sha256"]), len(line))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise QuarantineFailure(
             f"its first line cannot be read: {type(error).__name__} {clean(str(error))}"
         ) from None

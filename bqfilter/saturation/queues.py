@@ -152,8 +152,7 @@ class QueueProbe:
                 if kind == _NLMSG_DONE:
                     return
                 if kind == _NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", message)[0]
-                    raise OSError(code, os.strerror(code))
+                    raise OSError(-struct.unpack_from("=i", message)[0], "refused by the kernel")
                 yield message
             if not dump:
                 return

@@ -418,7 +418,7 @@ def _session_value(later: Snapshot, slot: Slot) -> dict[str, Any]:
         "slot": slot.index,
         "pid": slot[Word.PID],
         "session": _session_id(slot),
-        "listener": later.listeners[slot[Word.LISTENER]].entrance.address if later.listeners else None,
+        "listener": _listener(later, slot),
         "client": slot.client or None,
         "stage": slot.stage.name.lower(),
         "scanner": later.scanner(slot) or None,
@@ -436,6 +436,12 @@ def _stages(later: Snapshot) -> dict[str, int]:
 def _time_left(later: Snapshot, slot: Slot) -> float | None:
     until = slot.seconds(Word.UNTIL)
     return max(until - later.taken_at, 0.0) if 0 < until < float("inf") else None
+
+
+def _listener(later: Snapshot, slot: Slot) -> str | None:
+    """The address by which the session came in; None where the slot names none that there is."""
+    number = slot[Word.LISTENER]
+    return later.listeners[number].entrance.address if number < len(later.listeners) else None
 
 
 def _session_id(slot: Slot) -> str:

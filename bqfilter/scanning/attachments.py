@@ -240,7 +240,7 @@ class _Search:
                 self.excess("too many names in archives")
                 return
             self._check_entry(entry, archive, within)
-            if entry.data_at is not None and not entry.is_encrypted:
+            if entry.data_at is not None:
                 yield from self._look_at_data(entry, archive, within)
 
     def _check_entry(self, entry: zip_headers.Entry, archive: _Inner, within: str) -> None:
@@ -253,20 +253,25 @@ class _Search:
                 self.rules.check_types([JAR], archive.name, "")
 
     def _look_at_data(self, entry: zip_headers.Entry, archive: _Inner, within: str) -> Iterator[_Inner]:
+        """Whatever the header says, what can be unpacked is: readers go by the directory, and that may."""
         name = entry.names[0]
-        types = types_of(next(iter(Unpacking(archive.file, entry, _ENTRY_HEAD_BYTES)), b""))
+        inflated = _head(archive, entry, zip_headers.DEFLATED)
+        is_stored = entry.is_readable and not (inflated and entry.method == zip_headers.DEFLATED)
+        is_plain = is_stored and not entry.is_encrypted
+        as_it_stands = _head(archive, entry, zip_headers.STORED) if is_plain else b""
+        types = [*types_of(inflated), *types_of(as_it_stands)]
         self.rules.check_types(types, name, within)
         if ZIP not in types and not any(extension(one) in _ARCHIVES for one in entry.names):
             return
-        if entry.method == zip_headers.DEFLATED:
+        if inflated:
             if entry.at >= archive.looked_into_to and self.may_nest(archive.depth + 1):
                 yield _Inner(self._unpacked(entry, archive), archive.depth + 1, name)
-        elif not entry.is_readable:
+        elif not (entry.is_readable or entry.is_encrypted):
             self.excess("an archive packed in an unknown way")
 
     def _unpacked(self, entry: zip_headers.Entry, archive: _Inner) -> IO[bytes]:
         store = self.rules.store()
-        unpacking = Unpacking(archive.file, entry)
+        unpacking = Unpacking(archive.file, entry, zip_headers.DEFLATED)
         with contextlib.ExitStack() as undo:
             undo.enter_context(store)
             for piece in unpacking:
@@ -277,6 +282,11 @@ class _Search:
             undo.pop_all()
         archive.looked_into_to = unpacking.end_at  # what shows in there is seen when it is unpacked
         return store
+
+
+def _head(archive: _Inner, entry: zip_headers.Entry, method: int) -> bytes:
+    """How an entry begins, read in this way; nothing where it cannot be."""
+    return next(iter(Unpacking(archive.file, entry, method, _ENTRY_HEAD_BYTES)), b"")
 
 
 _LATER = reply(451, "4.7.1 Attachments could not be looked at whole")

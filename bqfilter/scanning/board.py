@@ -16,7 +16,7 @@ from enum import IntEnum
 
 from bqfilter.config.content import ScannerSettings
 from bqfilter.scanning.report import Finding
-from bqfilter.scoreboard import SCANNER_PLACE_BYTES, SCANNER_RECORD_BYTES, Histogram, Words
+from bqfilter.scoreboard import SCANNER_PLACE_BYTES, SCANNER_RECORD_BYTES, Histogram, Words, printable
 
 SCAN_BOUNDS = (0.005, 0.05, 0.25, 1.0, 5.0, 20.0)  # seconds
 
@@ -156,7 +156,7 @@ class ScannerBoard:
         start = number * SCANNER_PLACE_BYTES + 8
         text = bytes(self._memory[start : start + min(words[LabelWord.NAME_BYTES], _NAME_BYTES)])
         return Label(
-            text.decode("ascii", "replace"),
+            printable(text.decode("ascii", "replace")),
             words[LabelWord.FAILURES],
             words.seconds(LabelWord.RETRY),
             bool(words[LabelWord.IS_PRESENT]),

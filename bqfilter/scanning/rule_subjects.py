@@ -216,8 +216,8 @@ class _DecodedLines:
         self._ends_line = False
 
     def encoded_part(self) -> EncodedPart | None:
-        """What is decoded: without the line end behind base64, which is no part of it."""
-        if self._hindrance:
+        """What is decoded, if anything: without the line end behind base64, which is no part of it."""
+        if self._hindrance or self._begin == NOWHERE:
             return None
         is_less = self._ends_line and self._encoding == "base64"
         return EncodedPart(self._begin, self._end - 2 * is_less, self._encoding)

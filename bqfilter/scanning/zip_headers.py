@@ -5,7 +5,8 @@ end. Programs trust one or the other, look for the directory from the front or f
 what stands in front of, between and behind. So no structure is followed here. Each signature of a header is
 found, wherever it stands, and read as one; what a program could extract has one of them. That also reaches
 the entries of archives that are stored without compression within this one, of archives in several parts, and
-of those cut off.
+of those cut off. Method and encryption stand twice as well, and the directory may contradict the header in
+front of an entry: whoever looks into an entry chooses how to read it.
 
 Headers are read from the file one at a time, so memory does not grow with their number. Nothing is raised but
 OSError; a header that is cut off is passed over.
@@ -24,6 +25,7 @@ DEFLATED = 8
 _BLOCK_BYTES = 65536
 _INPUT_BYTES = 16384
 _SIGNATURE = re.compile(rb"PK(?:\x01\x02|\x03\x04)")
+_NEXT = re.compile(rb"PK[\x01-\x08][\x01-\x08]")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _EXTRA = struct.Struct("<HH")
@@ -61,23 +63,23 @@ def entries(file: IO[bytes]) -> Iterator[Entry]:
 class Unpacking:
     """What an entry holds, in pieces no larger than `piece_bytes`, up to where it ends or is broken.
 
-    Of one that is stored it is what follows, to the end of the file: that may be more than it holds. Of one
-    that is encrypted or packed in another way it is nothing. `end_at` is how far it has been read. Raises
-    OSError.
+    `method` is how it is read, whatever its header says. As one that is stored it is what follows, to the end
+    of the file: that may be more than it holds. `end_at` is how far it has been read. Raises OSError.
     """
 
-    def __init__(self, file: IO[bytes], entry: Entry, piece_bytes: int = _BLOCK_BYTES) -> None:
+    def __init__(self, file: IO[bytes], entry: Entry, method: int, piece_bytes: int = _BLOCK_BYTES) -> None:
         self._file = file
-        self._entry = entry
+        self._method = method
         self._piece_bytes = piece_bytes
+        self._is_there = entry.data_at is not None
         self.end_at = entry.data_at or 0
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._entry.data_at is None or self._entry.is_encrypted:
+        if not self._is_there:
             return
-        if self._entry.method == STORED:
+        if self._method == STORED:
             yield from self._read_on(self._piece_bytes)
-        elif self._entry.method == DEFLATED:
+        elif self._method == DEFLATED:
             yield from self._inflate()
 
     def _inflate(self) -> Iterator[bytes]:
@@ -125,7 +127,9 @@ def _entry(file: IO[bytes], at: int) -> Entry | None:
     names_at = at + form.size
     raw = _read_at(file, names_at, name_bytes + extra_bytes)
     name, extra = raw[:name_bytes], raw[name_bytes:]
-    names = tuple(dict.fromkeys([*_readings(name, flags), *_unicode_paths(extra)]))
+    names = tuple(
+        dict.fromkeys([*_readings(name, flags), *_cut_readings(name, flags), *_unicode_paths(extra)])
+    )
     is_plausible = version & 0xFF <= _HIGHEST_VERSION and method in _METHODS and len(name) == name_bytes > 0
     is_encrypted = bool(flags & _IS_ENCRYPTED) and is_plausible  # four bytes may also be there by chance
     return Entry(
@@ -146,6 +150,13 @@ def _readings(name: bytes, flags: int) -> Iterator[str]:
     else:
         if not name.isascii() and not flags & _IS_UTF8:
             yield name.decode("cp437")
+
+
+def _cut_readings(name: bytes, flags: int) -> Iterator[str]:
+    """A length that reaches into the next header: some readers take a name to end with the directory."""
+    match = _NEXT.search(name)
+    if match and match.start():
+        yield from _readings(name[: match.start()], flags)
 
 
 def _unicode_paths(extra: bytes) -> Iterator[str]:

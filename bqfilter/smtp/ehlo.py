@@ -6,12 +6,14 @@ MAIL and RCPT pass through us unchanged, so SIZE, 8BITMIME, DSN, SMTPUTF8 and EN
 as the server behind us. CHUNKING, BINARYMIME, STARTTLS, AUTH and all others end here.
 """
 
+import re
 from functools import lru_cache
 
 from bqfilter.smtp.client import Capabilities
 from bqfilter.smtp.replies import Reply
 
 _PASSED_THROUGH = (b"8BITMIME", b"DSN", b"SMTPUTF8", b"ENHANCEDSTATUSCODES")
+_NUMBER = re.compile(rb"[0-9]{1,20}")  # RFC 1870 section 3; a longer one would burst our reply
 _XFORWARD = b"XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT"
 
 
@@ -54,5 +56,5 @@ def _size(behind: Capabilities, own: int) -> int | None:
     announced = behind.keywords.get(b"SIZE")
     if announced is None:
         return None
-    theirs = int(announced) if announced.isdigit() else 0
+    theirs = int(announced) if _NUMBER.fullmatch(announced) else 0
     return min((limit for limit in (own, theirs) if limit), default=0)

@@ -72,6 +72,15 @@ def test_no_bytes_make_it_fail_in_any_charset(charset: str, pieces: list[bytes])
     assert isinstance(found.decode("utf-8"), str)
 
 
+@pytest.mark.parametrize("charset", ["iso-2022-jp", "iso-2022-jp-2", "iso-2022-kr"])
+def test_an_escape_sequence_that_is_none_and_goes_on_in_the_next_piece_hides_nothing(charset: str) -> None:
+    decoder = ToUtf8(charset)
+    found = decoder.more(b"before \x1b$)y2;~}") + decoder.more(b"\0b") + decoder.last(b" after")
+
+    assert found.startswith(b"before ")
+    assert found.endswith(b" after")
+
+
 @given(
     st.text(alphabet="aä日€ \n", max_size=50),
     st.sampled_from(["utf-8", "utf-16", "gb18030"]),

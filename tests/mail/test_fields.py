@@ -124,7 +124,7 @@ def test_bytes_of_any_kind_make_a_field(value: bytes) -> None:
         pytest.param("a\n" + " " * 2000 + "\nb", b"X: a\r\n b\r\n", id="blank lines go"),
         pytest.param("\x00\n ä", b"X: =?utf-8?b?w6Q=?=\r\n", id="nothing left of the first line"),
         pytest.param("", b"X: \r\n", id="empty"),
-        pytest.param("a\x00\x07b", b"X: ab\r\n", id="control characters"),
+        pytest.param("a\x00\x07\x1f\x7fb", b"X: ab\r\n", id="control characters"),
     ],
 )
 def test_what_a_field_looks_like(value: str, field: bytes) -> None:

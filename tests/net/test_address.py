@@ -2,6 +2,7 @@
 
 import socket
 import string
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -228,6 +229,22 @@ def test_an_allow_list_permits_the_networks_in_it_and_nobody_else(host: str, ans
     allow = _allow("192.0.2.0/24", "fe80::1")
     assert allow.permits(host) is answer
     assert allow.permits(host) is answer, "the remembered answer differs"
+
+
+@given(st.ip_addresses(v=4), st.ip_addresses(v=4), st.integers(0, 32))
+def test_an_ipv4_peer_and_network_are_the_same_written_as_ipv6(
+    peer: IPv4Address, member: IPv4Address, prefix: int
+) -> None:
+    network = IPv4Network((int(member), prefix), strict=False)
+    mapped = f"::ffff:{network.network_address}/{96 + prefix}"
+
+    answers = {
+        _allow(allowed).permits(host)
+        for allowed in (str(network), mapped)
+        for host in (str(peer), f"::ffff:{peer}")
+    }
+
+    assert answers == {peer in network}
 
 
 def test_an_empty_allow_list_permits_nobody() -> None:

@@ -214,6 +214,11 @@ class Inbox:
             limit,
         )
 
+    def recipients(self) -> set[str]:
+        """All to whom something has been delivered so far."""
+        found = (re.search(rb"\nDelivered-To: ([^\n]+)\n", self._top(path)) for path in self._paths())
+        return {match[1].decode() for match in found if match}
+
     def _paths(self) -> list[Path]:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
 

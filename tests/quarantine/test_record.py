@@ -76,6 +76,7 @@ def altered(**changes: Any) -> bytes:
         pytest.param(altered(rcpt=[["RCPT TO:<a>", 1, 2]]), id="a command of numbers"),
         pytest.param(altered(mail=None), id="no text"),
         pytest.param(altered(reports=[["clamd", "hit", "", "high"]]), id="a score that is no number"),
+        pytest.param(altered(reports=[["clamd", "hit", "", 10**400]]), id="a score that no number can hold"),
         pytest.param(altered(subject="caf").replace(b"caf", b"caf\xe9"), id="bytes that are no ASCII"),
         pytest.param(altered(client=[]), id="no facts"),
         pytest.param(altered(size=-1), id="less than no content"),

@@ -1,8 +1,10 @@
 """Accept queues of real sockets: how long, how deep, since when, and what is said where nothing is known."""
 
 import contextlib
+import errno
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +182,17 @@ def test_without_netlink_the_length_is_found_all_the_same_and_nothing_is_made_up
         None,
         None,
     )
+
+
+def test_an_error_of_the_kernel_with_any_code_is_no_answer(tmp_path: Path) -> None:
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for code in (-errno.ENOENT, 0, 1, -(2**31)):
+        probe = QueueProbe(tmp_path)
+        probe._netlink = ours.dup()
+        kernel.send(struct.pack("=IHHIIi", 20, 2, 0, 0, 0, code))
+        assert probe.look(Entrance("inet:127.0.0.1:1", socket.AF_INET, 1)) == UNKNOWN
+    ours.close()
+    kernel.close()
 
 
 def test_with_neither_nothing_is_known(listener: Listening, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is said about a pool: the sentence, the screen and the value."""
 
 import json
+import math
 
 import pytest
 
@@ -8,7 +9,7 @@ from bqfilter.ledger import STAGES, Stage
 from bqfilter.saturation.queues import UNKNOWN, Queue
 from bqfilter.saturation.report import Period, as_text, as_value, duration, verdict
 from bqfilter.saturation.sizing import Measured
-from bqfilter.scoreboard import Header, MasterWord, Scoreboard, State, TallyWord, Word
+from bqfilter.scoreboard import DURATION, Header, MasterWord, Scoreboard, State, TallyWord, Word
 from tests.saturation.boards import NOW, TCP, UNIX, occupy, scoreboard, snapshot
 
 EMPTY = Queue(length=0, limit=256, drops=0, oldest_age=0.0, gone=0)
@@ -273,3 +274,22 @@ def test_what_was_kept_or_dropped_instead_of_delivered_is_told_apart() -> None:
     )
     counted = as_value(snapshot(board), [EMPTY])["messages"]
     assert (counted["quarantined"], counted["discarded"]) == (2, 1)
+
+
+def test_nonsense_in_the_memory_is_shown_as_nothing_and_moves_no_cursor() -> None:
+    board = full_pool(2, Stage.FILTER)
+    board.slots[0][Word.LISTENER] = 2**64 - 1
+    board.slots[0].set_seconds(Word.BUSY_SECONDS, math.nan)
+    board.slots[1].set_seconds(Word.BUSY_SECONDS, math.inf)
+    board.header.set_seconds(MasterWord.LOADED_WALL, 1e300)
+    for tally in board.tallies(0):
+        tally.observe(DURATION, 5e-324)
+        tally.observe(DURATION, 5e-324)
+    address = bytes(board.view).index(TCP.address.encode())
+    board.view[address : address + 4] = b"\x1b[2J"
+
+    value = as_value(snapshot(board), [FULL])
+
+    json.dumps(value, allow_nan=False)
+    assert value["sessions"][0]["listener"] is None
+    assert "\x1b" not in as_text(snapshot(board), [FULL])

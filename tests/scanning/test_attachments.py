@@ -1,6 +1,7 @@
 """Attachments that nobody should be sent, however hidden; and messages that cannot be looked at whole."""
 
 import base64
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -44,6 +45,14 @@ def nested(levels: int, inner: bytes, method: int = zipfile.ZIP_DEFLATED) -> byt
 def encrypted(data: bytes) -> bytes:
     """The archive with the flag that says so."""
     return data.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01")
+
+
+def lying(data: bytes, fact: str) -> bytes:
+    """The archive where the headers in front of entries contradict the directory, which says the truth."""
+    flags, method = {"encrypted": (1, 8), "stored": (0, 0), "packed otherwise": (0, 99)}[fact]
+    old = b"PK\x03\x04\x14\0" + struct.pack("<HH", 0, 8)
+    assert old in data
+    return data.replace(old, old[:6] + struct.pack("<HH", flags, method))
 
 
 EVIL = zipped(("a.txt", b"x"), ("dir/b.exe", b"y"))
@@ -101,6 +110,22 @@ FORWARDED = b"Subject: forwarded\r\n" + named(b"b.exe")
             named(b"a.zip", encrypted(EVIL)),
             "dir/b.exe in a.zip (extension exe)",
             id="in an encrypted archive",
+        ),
+        *(
+            pytest.param(
+                named(b"a.zip", lying(nested(2, EVIL), fact)),
+                "dir/b.exe in inner.zip (extension exe)",
+                id=f"in an archive that says of itself that it is {fact}",
+            )
+            for fact in ("encrypted", "stored", "packed otherwise")
+        ),
+        *(
+            pytest.param(
+                named(b"a.zip", lying(zipped(("a.txt", b"MZ\x90\x00")), fact)),
+                "a.txt in a.zip (type application/x-dosexec)",
+                id=f"by its first bytes, said to be {fact}",
+            )
+            for fact in ("encrypted", "stored", "packed otherwise")
         ),
         pytest.param(
             named(b"a.zip", EVIL[:-60]), "dir/b.exe in a.zip (extension exe)", id="in half an archive"

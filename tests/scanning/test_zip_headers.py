@@ -22,7 +22,7 @@ def names(data: bytes) -> list[str]:
 
 def unpacked(data: bytes, number: int = 0, piece_bytes: int = 100) -> bytes:
     local = [entry for entry in entries_of(data) if entry.data_at is not None]
-    return b"".join(Unpacking(io.BytesIO(data), local[number], piece_bytes))
+    return b"".join(Unpacking(io.BytesIO(data), local[number], local[number].method, piece_bytes))
 
 
 ARCHIVE = zipped(("a.txt", b"one" * 1000), ("dir/b.exe", b"two"))
@@ -107,14 +107,29 @@ def test_a_name_in_an_extra_field_is_found() -> None:
     assert set(names(file.getvalue())) == {"a.txt", "b.exe"}
 
 
-def test_encrypted_entries_are_known_and_not_unpacked() -> None:
+def test_a_name_whose_length_reaches_into_the_next_header_is_found() -> None:
+    at = ARCHIVE.rindex(b"PK\x01\x02") + 28
+    data = ARCHIVE[:at] + b"\x10" + ARCHIVE[at + 1 :]
+
+    assert "dir/b.exe" in [
+        name for entry in entries_of(data) if entry.data_at is None for name in entry.names
+    ]
+
+
+def test_encrypted_entries_are_known() -> None:
     data = bytearray(ARCHIVE)
     data[6] |= 1
-    first = entries_of(bytes(data))[0]
 
-    assert first.is_encrypted
-    assert unpacked(bytes(data)) == b""
+    assert entries_of(bytes(data))[0].is_encrypted
     assert not entries_of(ARCHIVE)[0].is_encrypted
+
+
+def test_an_entry_is_read_as_asked_whatever_its_header_says() -> None:
+    lies = bytearray(ARCHIVE)
+    lies[6:10] = b"\1\0\x63\0"  # encrypted, by a method that is not known
+    (entry, *_) = entries_of(bytes(lies))
+
+    assert b"".join(Unpacking(io.BytesIO(lies), entry, DEFLATED)) == b"one" * 1000
 
 
 @pytest.mark.parametrize(
@@ -125,7 +140,7 @@ def test_what_an_entry_holds_is_unpacked_in_bounded_pieces(method: int, number: 
     content = bytes(range(250)) * (size // 250 + 1)
     data = zipped(("a", content[:size]), method=method)
     (entry, *_) = entries_of(data)
-    pieces = list(Unpacking(io.BytesIO(data), entry, 100))
+    pieces = list(Unpacking(io.BytesIO(data), entry, number, 100))
 
     assert (entry.method, entry.is_readable) == (number, True)
     assert b"".join(pieces).startswith(content[:size])
@@ -134,7 +149,7 @@ def test_what_an_entry_holds_is_unpacked_in_bounded_pieces(method: int, number: 
 
 def test_it_is_known_where_packed_data_ends() -> None:
     (entry, *_) = entries_of(ARCHIVE)
-    unpacking = Unpacking(io.BytesIO(ARCHIVE), entry)
+    unpacking = Unpacking(io.BytesIO(ARCHIVE), entry, DEFLATED)
 
     assert b"".join(unpacking) == b"one" * 1000
     assert ARCHIVE.startswith(b"PK\x03\x04", unpacking.end_at)
@@ -152,5 +167,5 @@ def test_any_bytes_can_be_looked_through(noise: bytes, signatures: list[bytes]) 
     data = b"".join(signatures) + noise + b"".join(signatures)
     for entry in entries_of(data):
         assert entry.header_bytes <= len(data)
-        for piece in Unpacking(io.BytesIO(data), entry):
-            assert piece
+        for method in (STORED, DEFLATED, entry.method):
+            assert b"" not in list(Unpacking(io.BytesIO(data), entry, method))

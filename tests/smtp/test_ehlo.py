@@ -53,6 +53,7 @@ def test_what_ends_here_is_not_announced(keyword: bytes) -> None:
         pytest.param(b"SIZE 0", 0, b"SIZE", id="no limit on either side"),
         pytest.param(b"SIZE", 1000, b"SIZE 1000", id="ours alone"),
         pytest.param(b"SIZE huge", 0, b"SIZE", id="not a number"),
+        pytest.param(b"SIZE " + b"9" * 3000, 0, b"SIZE", id="more digits than a reply may have"),
     ],
 )
 def test_the_smaller_size_is_announced(theirs: bytes, ours: int, announced: bytes) -> None:

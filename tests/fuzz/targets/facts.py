@@ -1,0 +1,93 @@
+"""What is said about a remote client (XFORWARD), and what was kept about a message (quarantine)."""
+
+import json
+import re
+
+from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.envelope import Client
+from bqfilter.quarantine import history, view
+from bqfilter.quarantine.names import Name, State
+from bqfilter.quarantine.record import check, decode, encode
+from bqfilter.quarantine.store import Entry
+from bqfilter.scanning.rspamd_request import request_headers
+from bqfilter.scoreboard import Slot
+from bqfilter.smtp import grammar
+from bqfilter.smtp.commands import XForward, parse_command
+from bqfilter.upstream.xforward import xforward_lines
+from tests.doubles.messages import envelope
+
+_ID = "20261125-132723-482913-9f3ac41e77b1"
+_ALL = frozenset(grammar.XFORWARD_VALUES)
+_MOST_LINE_BYTES = 510
+_WIRE = re.compile(rb"[!-~]+")
+
+
+def xforward(data: bytes) -> None:
+    """Whatever was said of a client, what is said of it again is lines that Postfix takes.
+
+    They are short, hold every attribute once, SOURCE among them, and read as what they say. Decoded, it can
+    be shown, put into the scoreboard, and handed to Rspamd without breaking a line there.
+    """
+    command = parse_command(
+        b"XFORWARD " + data.replace(b"\n", b" ").replace(b"\r", b" ").replace(b"\0", b" ")
+    )
+    assert isinstance(command, XForward)
+    client = Client().with_attributes(command.attributes)
+    read: list[tuple[bytes, bytes]] = []
+    for line in xforward_lines(client, _ALL):
+        assert len(line) <= _MOST_LINE_BYTES
+        again = parse_command(line)
+        assert isinstance(again, XForward)
+        read += again.attributes
+    assert sorted(name for name, _ in read) == sorted(_ALL)
+    for name, value in read:
+        assert value == grammar.UNAVAILABLE or grammar.XFORWARD_VALUES[name].fullmatch(value)
+        assert value in (client.attributes.get(name), grammar.UNAVAILABLE, b"REMOTE")
+    assert client.source in ("local", "remote")
+    assert client.namaddr.endswith(b"]")
+    slot = Slot.unseen()
+    slot.serve(client.address)
+    assert re.fullmatch(r"[0-9a-f.:]*", slot.client)
+    facts = {name.decode().lower(): value for name, value in client.attributes.items()}
+    for name, value in request_headers(envelope(**facts), "mx.example", ""):
+        assert _WIRE.fullmatch(name)
+        assert not set(value) & set(b"\r\n\0")
+
+
+def record(data: bytes) -> None:
+    """The first line of a kept file is a record or a QuarantineFailure; a record is the same once written.
+
+    One that passes the check has nothing but lines that may be sent; shown, it has no control character. What
+    stands behind the content is events or nothing.
+    """
+    events = history.decode(data)
+    history.resting_state(_RECORD, history.standing(events))
+    try:
+        stored = decode(data, _ID)
+    except QuarantineFailure as failure:
+        assert failure.cause.isprintable()
+        return
+    entry = Entry(Name(_ID, State.HELD), stored)
+    assert view.as_line(entry).isprintable()
+    json.dumps(view.as_value(entry))
+    again = decode(encode(stored.record, _ID, stored.size, stored.sha256), _ID)
+    twice = decode(encode(again.record, _ID, again.size, again.sha256), _ID)
+    assert twice == again
+    assert again.record.sender == stored.record.sender
+    assert again.record.recipients == stored.record.recipients
+    assert again.size == stored.size
+    try:
+        check(stored.record)
+    except QuarantineFailure:
+        return
+    for command in (stored.record.sender, *stored.record.recipients):
+        assert not set(command.line) & set(b"\r\n\0")
+    assert all(len(line) <= _MOST_LINE_BYTES for line in xforward_lines(stored.record.client, _ALL))
+
+
+_RECORD = decode(
+    b'{"format":1,"id":"%b","size":1,"sha256":"0","session":"","listener":"","client":{},'
+    b'"mail":["MAIL FROM:<a@x>","a@x",""],"rcpt":[["RCPT TO:<b@y>","b@y",""]],"action":"","policy":"",'
+    b'"reason":"","reports":[],"message_id":"","subject":""}\n' % _ID.encode(),
+    _ID,
+).record
