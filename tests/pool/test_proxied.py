@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from bqfilter.scoreboard import Word
-from tests.doubles.programs import eventually
+from tests.doubles.programs import eventually, title_of
 from tests.doubles.sink import Sink
 from tests.net.test_proxy_protocol import block, tcp4
-from tests.pool.daemon import Daemon, deliver, serving, settings_for, title_of
+from tests.pool.daemon import Daemon, deliver, serving, settings_for
 from tests.pool.scraper import exporter_port, scrape
 from tests.postfix.smtp_client import PLAIN
 
