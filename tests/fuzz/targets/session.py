@@ -75,14 +75,24 @@ def _held(data: bytes) -> tuple[ScriptedStream, FakeUpstream, list[Result], Reco
 
 
 class _Server(FakeUpstream):
-    """Answers well, as a rule; the input chooses when it does not."""
+    """Answers well, as a rule; the input chooses when it does not.
+
+    Once silent it stays so for the rest of the connection: a reply that comes is that to the first command
+    that has none, for nobody can tell it otherwise.
+    """
 
     def __init__(self, clock: FakeClock, data: bytes) -> None:
         super().__init__(clock, [b"PIPELINING", XFORWARD])
         self._choose = choices(data, 11)
         self._is_well = next(self._choose) % 3 > 0
+        self._is_mute = False
 
     def reply_to(self, verb: bytes) -> bytes:
+        self._is_mute = self._is_mute and verb != b"CONNECT"
+        if self._is_mute:
+            return SILENCE
         if self._is_well or next(self._choose) % 4:
             return super().reply_to(verb)
-        return _ANSWERS[next(self._choose) % len(_ANSWERS)]
+        answer = _ANSWERS[next(self._choose) % len(_ANSWERS)]
+        self._is_mute = answer == SILENCE
+        return answer
