@@ -266,6 +266,13 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "their queue ids. quarantined and discarded were answered 250 and not delivered.",
         ),
         Metric(
+            "messages_unheard",
+            "counter",
+            (),
+            "Messages answered 250 whose client had left before it could hear that. It sends them again: "
+            "with outcome_unknown, all that may have been delivered twice; the log has their queue ids.",
+        ),
+        Metric(
             "message_size_bytes",
             "histogram",
             (),
