@@ -398,7 +398,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "counter",
             ("stage",),
             "How often no after-filter server could be reached (connect), or it was lost in the middle of a "
-            "message (conversation); the client is told 451. The log has the cause.",
+            "message, or what it said made no sense (conversation); the client is told 451. The log has the "
+            "cause.",
         ),
     ),
     "Postfix around us": (
