@@ -2,8 +2,9 @@
 
 A daemon that does not like a request says so and closes, often before it has read all of it. So a request
 that could not be sent to its end is no failure yet: the loss is kept, the reply is read, and only where that
-does not explain it is the loss raised. The same goes for a reply that was there before the last of the request
-was sent: it is about no more than the beginning. Nothing that is read grows beyond the limit its reader names.
+does not explain it is the loss raised. The same goes for a reply that was there before the last of the
+request was sent: it is about no more than the beginning. Nothing that is read grows beyond the limit its
+reader names.
 """
 
 import contextlib

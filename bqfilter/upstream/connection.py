@@ -236,7 +236,7 @@ class Connection:
         return self._read_reply(deadline)
 
     def _say(self, lines: bytes, deadline: Deadline) -> None:
-        """One command or several. A reply that is there already is no answer to them, nor is any behind it."""
+        """One command or several. A reply that is there already is no answer to them, nor is the next one."""
         if not self._dialogue.is_empty:
             raise ProtocolViolation(f"answered before it was asked: {self._dialogue.next_reply() or ''}")
         self._stream.write(lines + b"\r\n", deadline)

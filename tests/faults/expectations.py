@@ -20,19 +20,19 @@ LEFT = "nothing: it had left"
 CLOSED = "nothing: the connection is closed"
 SILENCE = "nothing in time"
 
-_TAKEN = "250 2.0.0 Ok: queued as ..."
-_UNAVAILABLE = "451 4.3.0 Error: after-filter server unavailable"
-_OUT_OF_TURN = "451 4.3.0 Error: after-filter server answered out of turn"
-_LOST = "451 4.3.0 Error: lost the after-filter server"
-_SCANNER = "451 4.3.0 Error: content scanner unavailable"
+TAKEN = "250 2.0.0 Ok: queued as ..."
+UNAVAILABLE = "451 4.3.0 Error: after-filter server unavailable"
+OUT_OF_TURN = "451 4.3.0 Error: after-filter server answered out of turn"
+LOST = "451 4.3.0 Error: lost the after-filter server"
+NOT_SCANNED = "451 4.3.0 Error: content scanner unavailable"
 
-_ACCEPTED = 'messages{result="accepted"}'
-_TEMPFAILED = 'messages{result="tempfailed"}'
-_UNKNOWN = 'messages{result="outcome_unknown"}'
-_ABORTED = 'messages{result="client_abort"}'
-_UNHEARD = "messages_unheard"
-_UNREACHED = 'upstream_failures{stage="connect"}'
-_LOST_COUNT = 'upstream_failures{stage="conversation"}'
+ACCEPTED = 'messages{result="accepted"}'
+TEMPFAILED = 'messages{result="tempfailed"}'
+UNKNOWN = 'messages{result="outcome_unknown"}'
+ABORTED = 'messages{result="client_abort"}'
+UNHEARD = "messages_unheard"
+UNREACHED = 'upstream_failures{stage="connect"}'
+LOST_COUNT = 'upstream_failures{stage="conversation"}'
 
 _WELL = "message result=accepted ..."
 _REPLACED = "upstream connection replaced ..."
@@ -97,58 +97,58 @@ def _row(
 
 def _well(phase: str, faults: str, logged: str | tuple[str, ...] = _WELL) -> Row:
     """Nobody but the log notices."""
-    return _row(phase, faults, _TAKEN, WHOLE, logged, _ACCEPTED)
+    return _row(phase, faults, TAKEN, WHOLE, logged, ACCEPTED)
 
 
 def _refused(phase: str, faults: str, got: str, counted: str, at: str = "MAIL") -> Row:
     """451 at a command: there is no message yet whose end could be counted."""
     line = f'warning: after-filter server failed command={at} ... cause="...{{cause}}" ...'
-    return _row(phase, faults, f"{at}: {_UNAVAILABLE}", got, line, counted)
+    return _row(phase, faults, f"{at}: {UNAVAILABLE}", got, line, counted)
 
 
 def _deferred(phase: str, faults: str, got: str, cause: str = "{cause}") -> Row:
     """451 for the message, which is certainly not delivered."""
     line = f'warning: message result=tempfailed ... cause="...{cause}" ...'
-    return _row(phase, faults, _LOST, got, line, (_TEMPFAILED, _LOST_COUNT))
+    return _row(phase, faults, LOST, got, line, (TEMPFAILED, LOST_COUNT))
 
 
 def _in_doubt(phase: str, faults: str, cause: str = "{cause}") -> Row:
     """451 for a message that the after-filter server may have taken."""
     cause += " after the final dot: possible duplicate"
     line = f'warning: message result=outcome_unknown ... cause="{cause}" ...'
-    return _row(phase, faults, _LOST, WHOLE, line, (_UNKNOWN, _LOST_COUNT))
+    return _row(phase, faults, LOST, WHOLE, line, (UNKNOWN, LOST_COUNT))
 
 
 AFTER_FILTER = (
     _row(
-        "connection", "stall", f"MAIL: {_UNAVAILABLE}", NOTHING,
+        "connection", "stall", f"MAIL: {UNAVAILABLE}", NOTHING,
         'warning: after-filter server failed command=MAIL ... cause="...: Connection timed out" ...',
-        f"{_UNREACHED} 2",
+        f"{UNREACHED} 2",
     ),
-    _refused("connection", "refuse", NOTHING, f"{_UNREACHED} 2"),
-    _refused("GREETING", "stall, trickle, late, close, reset, garbage, twice", NOTHING, _UNREACHED),
+    _refused("connection", "refuse", NOTHING, f"{UNREACHED} 2"),
+    _refused("GREETING", "stall, trickle, late, close, reset, garbage, twice", NOTHING, UNREACHED),
     _well("GREETING", "slow"),
-    _refused("EHLO", "stall, trickle, late, close, reset, garbage, early", NOTHING, _UNREACHED),
-    _refused("EHLO", "twice", NOTHING, _LOST_COUNT),
+    _refused("EHLO", "stall, trickle, late, close, reset, garbage, early", NOTHING, UNREACHED),
+    _refused("EHLO", "twice", NOTHING, LOST_COUNT),
     _well("EHLO", "slow"),
-    _refused("XFORWARD", "stall, trickle, late, close, reset, garbage", ENVELOPE, _LOST_COUNT),
-    _refused("XFORWARD", "early", NOTHING, _LOST_COUNT),
-    _refused("XFORWARD", "twice", ENVELOPE, _LOST_COUNT, at="RCPT"),
+    _refused("XFORWARD", "stall, trickle, late, close, reset, garbage", ENVELOPE, LOST_COUNT),
+    _refused("XFORWARD", "early", NOTHING, LOST_COUNT),
+    _refused("XFORWARD", "twice", ENVELOPE, LOST_COUNT, at="RCPT"),
     _well("XFORWARD", "slow"),
-    _refused("MAIL", "stall, trickle, late, close, reset, garbage", ENVELOPE, _LOST_COUNT),
-    _refused("MAIL", "twice", ENVELOPE, _LOST_COUNT, at="RCPT"),
+    _refused("MAIL", "stall, trickle, late, close, reset, garbage", ENVELOPE, LOST_COUNT),
+    _refused("MAIL", "twice", ENVELOPE, LOST_COUNT, at="RCPT"),
     _row(
-        "MAIL", "354", f"MAIL: {_OUT_OF_TURN}", ENVELOPE,
+        "MAIL", "354", f"MAIL: {OUT_OF_TURN}", ENVELOPE,
         'warning: after-filter server failed command=MAIL ... cause="answered MAIL with 354 go on" ...',
-        _LOST_COUNT,
+        LOST_COUNT,
     ),
     _well("MAIL", "slow, early"),
-    _refused("RCPT", "stall, trickle, late, close, reset, garbage, early", ENVELOPE, _LOST_COUNT, at="RCPT"),
+    _refused("RCPT", "stall, trickle, late, close, reset, garbage, early", ENVELOPE, LOST_COUNT, at="RCPT"),
     _deferred("RCPT", "twice", ENVELOPE),
     _row(
-        "RCPT", "354", f"RCPT: {_OUT_OF_TURN}", ENVELOPE,
+        "RCPT", "354", f"RCPT: {OUT_OF_TURN}", ENVELOPE,
         'warning: after-filter server failed command=RCPT ... cause="answered RCPT with 354 go on" ...',
-        _LOST_COUNT,
+        LOST_COUNT,
     ),
     _well("RCPT", "slow"),
     _well("RCPT", "close once, reset once, 421 once", (_REPLACED, _WELL)),
@@ -175,17 +175,17 @@ AFTER_FILTER = (
 # On a connection that is kept, over which one message has gone already.
 KEPT = (
     _well("idle", "close, reset, garbage, 421, twice"),
-    _refused("XFORWARD", "stall, trickle, late, close, reset, garbage", ENVELOPE, _LOST_COUNT),
-    _refused("XFORWARD", "twice", ENVELOPE, _LOST_COUNT, at="RCPT"),
+    _refused("XFORWARD", "stall, trickle, late, close, reset, garbage", ENVELOPE, LOST_COUNT),
+    _refused("XFORWARD", "twice", ENVELOPE, LOST_COUNT, at="RCPT"),
     _well("XFORWARD", "close once, reset once, 421 once", (_REPLACED, _WELL)),
-    _refused("MAIL", "stall, trickle, late, close, reset, garbage", ENVELOPE, _LOST_COUNT),
-    _refused("MAIL", "twice", ENVELOPE, _LOST_COUNT, at="RCPT"),
+    _refused("MAIL", "stall, trickle, late, close, reset, garbage", ENVELOPE, LOST_COUNT),
+    _refused("MAIL", "twice", ENVELOPE, LOST_COUNT, at="RCPT"),
     _well("MAIL", "close once, reset once, 421 once", (_REPLACED, _WELL)),
     _well("RSET", "stall, trickle, late, close, reset, garbage, twice, close once, reset once, 421 once"),
 )
 
 
-def _gone(phase: str, faults: str, told: str, after: str, counted: str | tuple[str, ...] = _ABORTED) -> Row:
+def _gone(phase: str, faults: str, told: str, after: str, counted: str | tuple[str, ...] = ABORTED) -> Row:
     """The client is lost before the end of its message."""
     got = ENVELOPE if counted else NOTHING
     event = "timeout" if told == CLOSED else "lost connection"
@@ -222,14 +222,14 @@ CLIENT = (
     _well(".", "trickle, garbage, early"),
     _row(
         "waiting: scanner", "close, reset", LEFT, ENVELOPE, _GAVE_UP,
-        (_ABORTED, 'filter_reports{filter="clamd-defer",finding="clean"}'),
+        (ABORTED, 'filter_reports{filter="clamd-defer",finding="clean"}'),
     ),
-    _row("waiting: DATA", "close, reset", LEFT, DATA, _GAVE_UP, _ABORTED),
-    _row("waiting: CONTENT", "close, reset", LEFT, NO_DOT, _GAVE_UP, _ABORTED),
+    _row("waiting: DATA", "close, reset", LEFT, DATA, _GAVE_UP, ABORTED),
+    _row("waiting: CONTENT", "close, reset", LEFT, NO_DOT, _GAVE_UP, ABORTED),
     _row(
         "waiting: .", "close, reset", LEFT, WHOLE,
         (_WELL, "warning: client left before it heard that its message was taken: possible duplicate ..."),
-        (_ACCEPTED, _UNHEARD),
+        (ACCEPTED, UNHEARD),
     ),
     _well("QUIT", "stall, trickle, late, close, reset, garbage"),
 )  # fmt: skip
@@ -277,7 +277,7 @@ def _scanner_rows() -> Iterator[Row]:
         for kind in kinds.split(", "):
             for mode in ("defer", "pass"):
                 report = f'filter_reports{{filter="{kind}-{mode}",finding="clean"}}'
-                yield _row(f"{kind}, {mode}", faults, _TAKEN, WHOLE, _WELL, (_ACCEPTED, report))
+                yield _row(f"{kind}, {mode}", faults, TAKEN, WHOLE, _WELL, (ACCEPTED, report))
     for mode in ("defer", "pass"):
         yield _row(
             f"python, {mode}", "reset", CLOSED, ENVELOPE, "warning: worker died ... stage=filter",
@@ -289,9 +289,9 @@ def _unscanned(phase: str, failure: Failure, name: str) -> Row:
     line = f'warning: not scanned scanner={name} finding=error cause="{failure.cause}"'
     report = f'filter_reports{{filter="{name}",finding="error"}}'
     if phase.endswith("defer"):
-        logged, counted = (line, "message result=tempfailed ... why=..."), (_TEMPFAILED, report)
-        return _row(phase, failure.faults, _SCANNER, ENVELOPE, logged, counted)
-    return _row(phase, failure.faults, _TAKEN, WHOLE, (line, _WELL), (_ACCEPTED, report))
+        logged, counted = (line, "message result=tempfailed ... why=..."), (TEMPFAILED, report)
+        return _row(phase, failure.faults, NOT_SCANNED, ENVELOPE, logged, counted)
+    return _row(phase, failure.faults, TAKEN, WHOLE, (line, _WELL), (ACCEPTED, report))
 
 
 SCANNER = tuple(_scanner_rows())
