@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import bench, window
+from tests.faults import bench, client, window
 from tests.faults.expectations import EXPECTED
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def test_every_fault_that_is_tried_is_explained() -> None:
 
 
 def test_figures_in_the_text_are_those_of_the_tests() -> None:
-    assert f"the client waits {bench.BUDGET:g} s for a reply" in _WORDS
+    assert f"the client waits {client.BUDGET:g} s for a reply" in _WORDS
     assert f"a phase has {bench.PHASE:g} s" in _WORDS
     assert f"no dot goes out later than {window.LAST_DOT:g} s" in _WORDS
     assert f"up to {window.LAST_MOMENT:g} s" in _WORDS

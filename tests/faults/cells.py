@@ -6,7 +6,7 @@ import pytest
 
 from tests.doubles.sink import Sink
 from tests.faults import client, scanners, server
-from tests.faults.bench import BUDGET, Bench, Observed
+from tests.faults.bench import Bench, Observed
 from tests.faults.client import Client, Fault, Told
 from tests.faults.expectations import LEFT, Cell
 from tests.faults.scanners import ScannerBench
@@ -22,7 +22,7 @@ def at_server(cell: Cell, bench: Bench) -> Observed:
     def act(name: str) -> Told:
         server.plan_for(cell.phase, cell.fault)(bench.sink, cell.phase)
         content = LARGE if cell.phase == "CONTENT" else PLAIN
-        return client.submit(bench.daemon.address, _at(name), BUDGET, content=content)
+        return client.submit(bench.daemon.address, _at(name), content=content)
 
     return bench.observe(act)
 
@@ -35,7 +35,7 @@ def at_shut_server(cell: Cell, bench: Bench) -> Observed:
     def act(name: str) -> Told:
         if cell.fault == "stall":
             sink.fill()
-        told = client.submit(bench.daemon.address, _at(name), BUDGET)
+        told = client.submit(bench.daemon.address, _at(name))
         sink.open()
         return told
 
@@ -48,7 +48,7 @@ def at_kept_server(cell: Cell, bench: Bench) -> Observed:
     sink.cue.clear()
     if cell.phase == "idle":
         server.IDLE_PLANS[cell.fault](sink, ".")
-    first = client.submit(bench.daemon.address, _at("first"), BUDGET)
+    first = client.submit(bench.daemon.address, _at("first"))
     assert first.is_success, first
     bench.daemon.wait_until_idle(1)
     sink.cue.set()
@@ -60,7 +60,7 @@ def at_kept_server(cell: Cell, bench: Bench) -> Observed:
         if cell.phase == "RSET":
             begun = client.steps_for(_at("dropped"))[:-3]
             steps = [*begun, client.Step("RSET", b"RSET\r\n", b"250"), *steps[1:]]
-        return client.play(bench.daemon.address, steps, BUDGET, {})
+        return client.play(bench.daemon.address, steps, {})
 
     return bench.observe(act)
 
@@ -73,9 +73,9 @@ def at_client(cell: Cell, bench: Bench) -> Observed:
             return _leave_the_queue(cell, bench)
         if cell.fault == "early":
             steps = client.ahead(client.steps_for(_at(name)), cell.phase)
-            return client.play(bench.daemon.address, steps, BUDGET, {})
+            return client.play(bench.daemon.address, steps, {})
         faults, content = _client_faults(cell, bench.sink)
-        return client.submit(bench.daemon.address, _at(name), BUDGET, faults, content=content)
+        return client.submit(bench.daemon.address, _at(name), faults, content=content)
 
     return bench.observe(act)
 
@@ -139,7 +139,7 @@ def at_scanner(cell: Cell, scanner_bench: ScannerBench) -> Observed:
             scanner_bench.script(kind, cell.fault)
         content = LARGE if cell.fault in ("early", "trickle reading") else PLAIN
         address = scanner_bench.bench.daemon.address
-        told = client.submit(address, f"{name}@{scanner}.example", BUDGET, content=content, sender=sender)
+        told = client.submit(address, f"{name}@{scanner}.example", content=content, sender=sender)
         if is_daemon:
             scanner_bench.script(kind, "none")
         return told
@@ -158,7 +158,7 @@ def at_client_of_scanner(cell: Cell, scanner_bench: ScannerBench) -> Observed:
                 client.FAULTS[cell.fault](talk, b"")
 
         address = scanner_bench.bench.daemon.address
-        return client.submit(address, f"{name}@clamd-defer.example", BUDGET, {".": leave})
+        return client.submit(address, f"{name}@clamd-defer.example", {".": leave})
 
     return scanner_bench.bench.observe(act)
 

@@ -16,10 +16,13 @@ from pathlib import Path
 from tests.doubles.programs import eventually
 from tests.faults.expectations import CLOSED, LEFT, SILENCE
 from tests.faults.server import GARBAGE, PACE
+from tests.faults.tempo import scaled
 from tests.postfix.smtp_client import PLAIN, Closed, SmtpClient, stuffed
 
 SENDER = "sender@remote.example"
 XFORWARD = b"XFORWARD NAME=remote.example ADDR=192.0.2.7 PROTO=ESMTP HELO=mx SOURCE=REMOTE"
+
+BUDGET = 8.0  # seconds for which a client waits for a reply, where Postfix waits a hundred
 
 _ESTABLISHED = "01"
 
@@ -67,12 +70,12 @@ class Client(SmtpClient):
     def trickle(self, data: bytes) -> None:
         """One byte at a time, until the filter hangs up."""
         for at in range(len(data)):
-            self._socket.settimeout(PACE)
+            self._socket.settimeout(scaled(PACE))
             with contextlib.suppress(TimeoutError):
                 if self._socket.recv(1, socket.MSG_PEEK) == b"":
                     raise Closed
             self._socket.sendall(data[at : at + 1])
-        self._socket.settimeout(60)
+        self._socket.settimeout(scaled(BUDGET))
 
 
 Fault = Callable[[Client, bytes], None]
@@ -192,19 +195,18 @@ def ahead(steps: Sequence[Step], phase: str) -> list[Step]:
 def submit(
     address: tuple[str, int],
     recipient: str,
-    patience: float,
     faults: dict[str, Fault] | None = None,
     **message: object,
 ) -> Told:
     """Take a message to its verdict, with a fault at some phases."""
     steps = steps_for(recipient, **message)  # type: ignore[arg-type]
-    return play(address, steps, patience, faults or {})
+    return play(address, steps, faults or {})
 
 
-def play(address: tuple[str, int], steps: Sequence[Step], patience: float, faults: dict[str, Fault]) -> Told:
+def play(address: tuple[str, int], steps: Sequence[Step], faults: dict[str, Fault]) -> Told:
     """The steps, one after the other; what was said to the last one that was said anything to."""
     try:
-        with Client(address, patience) as client:
+        with Client(address, scaled(BUDGET)) as client:
             return _converse(client, steps, faults)
     except Left as left:
         return Told(LEFT, left.at, left.at)

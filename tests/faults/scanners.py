@@ -27,6 +27,7 @@ from tests.doubles.scanning_daemon import (
 )
 from tests.faults.bench import Bench, bench
 from tests.faults.server import GARBAGE, PACE
+from tests.faults.tempo import scaled
 
 TIMEOUT = 1.5  # seconds for a scanner
 MODES = ("defer", "pass")
@@ -46,21 +47,21 @@ _CLEAN = {
     "rspamd": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(_RSPAMD_BODY), _RSPAMD_BODY),
 }
 
-_PROGRAM = f"""\
+_PROGRAM = """\
 #!/bin/sh
 case "$BQFILTER_SENDER" in
 stall@*) exec sleep 60;;
 close@*) exec <&- >&- 2>&-; exec sleep 60;;
 reset@*) kill -9 $$;;
-trickle@*) while :; do printf x; sleep {PACE}; done;;
+trickle@*) while :; do printf x; sleep PACE; done;;
 garbage@*) printf '\\026\\003\\001\\377 no words\\n'; exit 42;;
-late@*) cat >/dev/null; sleep {2 * TIMEOUT}; exit 0;;
+late@*) cat >/dev/null; sleep TOO_LONG; exit 0;;
 early@*) exit 0;;
 esac
 cat >/dev/null
 """
 
-_FILTER = f"""\
+_FILTER = """\
 import os, signal, time
 from bqfilter.api import accept
 
@@ -81,7 +82,7 @@ def judge(message, envelope):
     if fault == "garbage":
         return "no verdict"
     if fault == "late":
-        time.sleep({2 * TIMEOUT})
+        time.sleep(TOO_LONG)
     return accept()
 """
 
@@ -133,7 +134,7 @@ def _trickle(reply: bytes) -> Step:
     def step(talk: Talk) -> None:
         for at in range(len(reply)):
             talk.sock.sendall(reply[at : at + 1])
-            talk.over.wait(PACE)
+            talk.over.wait(scaled(PACE))
 
     return step
 
@@ -141,15 +142,15 @@ def _trickle(reply: bytes) -> Step:
 def _trickle_reading(talk: Talk) -> None:
     while data := talk.sock.recv(1):
         talk.heard += data
-        talk.over.wait(PACE)
+        talk.over.wait(scaled(PACE))
 
 
 def _wait_too_long(talk: Talk) -> None:
-    talk.over.wait(2 * TIMEOUT)
+    talk.over.wait(scaled(2 * TIMEOUT))
 
 
 def _wait(talk: Talk) -> None:
-    talk.over.wait(TIMEOUT / 3)
+    talk.over.wait(scaled(TIMEOUT / 3))
 
 
 @dataclass(slots=True)
@@ -206,9 +207,13 @@ def scanner_bench() -> Iterator[ScannerBench]:
 
 def _write_code(directory: Path) -> None:
     program = directory / "program"
-    program.write_text(_PROGRAM)
+    program.write_text(_at_tempo(_PROGRAM))
     program.chmod(0o755)
-    (directory / "faulty_filter.py").write_text(_FILTER)
+    (directory / "faulty_filter.py").write_text(_at_tempo(_FILTER))
+
+
+def _at_tempo(code: str) -> str:
+    return code.replace("PACE", f"{scaled(PACE):g}").replace("TOO_LONG", f"{scaled(2 * TIMEOUT):g}")
 
 
 def _tables(daemons: dict[str, ScriptedDaemon], shut: str) -> Callable[[Path], dict[str, Any]]:
@@ -239,7 +244,7 @@ def _table(name: str, mode: str, where: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "on_error": mode,
-        "timeout": f"{TIMEOUT:g}s",
+        "timeout": f"{scaled(TIMEOUT):g}s",
         "failures": 0,
         "size_limit": 0,
         **where,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Self
 
 from tests.doubles.sink import Behaviour, Conversation, Sink
+from tests.faults.tempo import scaled
 
 PACE = 0.3  # seconds for a byte: with the limits of these tests, too slow for any reply
 SLOW = 0.5  # seconds for an answer that is still in time
@@ -63,20 +64,20 @@ def reset(talk: Conversation, _reply: bytes) -> None:
 def trickle(talk: Conversation, reply: bytes) -> None:
     """The right answer, too slowly."""
     for at in range(len(reply)):
-        if talk.wait_until_left(PACE):
+        if talk.wait_until_left(scaled(PACE)):
             return
         talk.say(reply[at : at + 1])
 
 
 def stop_reading(talk: Conversation, _reply: bytes) -> None:
     """For longer than the filter waits. That it has left cannot be seen behind what has not been read."""
-    talk.wait_until_left(TOO_LONG)
+    talk.wait_until_left(scaled(TOO_LONG))
 
 
 def trickle_reading(talk: Conversation, _reply: bytes) -> None:
     for _ in range(int(TOO_LONG / PACE)):
         talk.read_some()
-        talk.wait_until_left(PACE)
+        talk.wait_until_left(scaled(PACE))
 
 
 def garbage(talk: Conversation, _reply: bytes) -> None:
@@ -91,7 +92,7 @@ def late(talk: Conversation, reply: bytes) -> None:
 
 def slow(talk: Conversation, reply: bytes) -> None:
     """The right answer, late but in time."""
-    if not talk.wait_until_left(SLOW):
+    if not talk.wait_until_left(scaled(SLOW)):
         talk.say(reply)
 
 
