@@ -36,7 +36,7 @@ PHASE = 1.5  # seconds for each phase of the conversation, on either side
 # What a cell may count; all else (sessions, durations, what the queue looks like) moves with every message.
 _COUNTED = re.compile(
     r"bqfilterd_(messages|messages_unheard|upstream_failures|filter_reports|connections_abandoned"
-    r"|connections_denied|worker_exits|worker_fork_failures|quarantine_failures|session_deadline_reached)_total"
+    r"|connections_denied|connections_probes|worker_exits|worker_fork_failures|quarantine_failures|session_deadline_reached)_total"
 )
 _UNCERTAIN = ('messages{result="outcome_unknown"}', "messages_unheard")
 _HEAD = re.compile(r"^\S+ bqfilterd\[\d+\]: (?:[0-9A-F]{12,}: )?")

@@ -1,5 +1,6 @@
 """How each cell of the table is performed: which bench it needs, and what is done to it."""
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -80,10 +81,17 @@ def at_client(cell: Cell, bench: Bench) -> Observed:
     return bench.observe(act)
 
 
+# Whoever leaves within a second has only looked whether somebody listens; this is more than that.
+_TURNS, _TURN = 4, 0.3  # seconds
+
+
 def _leave_the_queue(cell: Cell, bench: Bench) -> Told:
     """Go away while the only worker is somebody else's."""
-    with Client(bench.daemon.address):
+    with Client(bench.daemon.address) as served:
         waiting = Client(bench.daemon.address, is_greeted=False)
+        for _ in range(_TURNS):
+            time.sleep(_TURN)
+            served.expect(b"250", b"NOOP")
         with pytest.raises(client.Left) as left:
             waiting.leave(with_reset=cell.fault == "reset")
     return Told(LEFT, left.value.at, left.value.at)

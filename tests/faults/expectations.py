@@ -31,6 +31,7 @@ TEMPFAILED = 'messages{result="tempfailed"}'
 UNKNOWN = 'messages{result="outcome_unknown"}'
 ABORTED = 'messages{result="client_abort"}'
 UNHEARD = "messages_unheard"
+PROBED = "connections_probes"
 UNREACHED = 'upstream_failures{stage="connect"}'
 LOST_COUNT = 'upstream_failures{stage="conversation"}'
 
@@ -187,7 +188,7 @@ KEPT = (
 
 def _gone(phase: str, faults: str, told: str, after: str, counted: str | tuple[str, ...] = ABORTED) -> Row:
     """The client is lost before the end of its message."""
-    got = ENVELOPE if counted else NOTHING
+    got = ENVELOPE if counted == ABORTED else NOTHING
     event = "timeout" if told == CLOSED else "lost connection"
     return _row(phase, faults, told, got, f"{event} after {after} ...", counted)
 
@@ -195,16 +196,17 @@ def _gone(phase: str, faults: str, told: str, after: str, counted: str | tuple[s
 CLIENT = (
     _row(
         "queue", "close, reset", LEFT, NOTHING,
-        "client left before it was greeted ...", "connections_abandoned",
+        "client left before it was greeted ...",
+        ("connections_abandoned", PROBED),  # a probe is the other one, that held the worker meanwhile
     ),
     _gone("EHLO", "stall, trickle, late", CLOSED, "CONNECT", ()),
-    _gone("EHLO", "close, reset", LEFT, "CONNECT", ()),
+    _gone("EHLO", "close, reset", LEFT, "CONNECT", PROBED),
     _well("EHLO", "garbage"),
     _gone("XFORWARD", "stall, trickle, late", CLOSED, "EHLO", ()),
-    _gone("XFORWARD", "close, reset", LEFT, "EHLO", ()),
+    _gone("XFORWARD", "close, reset", LEFT, "EHLO", PROBED),
     _well("XFORWARD", "garbage, early"),
     _gone("MAIL", "stall, trickle, late", CLOSED, "XFORWARD", ()),
-    _gone("MAIL", "close, reset", LEFT, "XFORWARD", ()),
+    _gone("MAIL", "close, reset", LEFT, "XFORWARD", PROBED),
     _well("MAIL", "garbage, early"),
     _gone("waiting: MAIL", "close, reset", LEFT, "MAIL"),
     _gone("RCPT", "stall, trickle, late", CLOSED, "MAIL"),

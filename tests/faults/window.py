@@ -70,7 +70,7 @@ SWEEPS = (
         "reply",
         Course(),
         (
-            Stretch(LAST_MOMENT, TAKEN, None, True, (ACCEPTED,)),
+            Stretch(LAST_MOMENT, TAKEN, None, True, (ACCEPTED,), is_closed=True),
             Stretch(math.inf, LOST, LAST_MOMENT, True, (UNKNOWN,)),
         ),
     ),
@@ -79,7 +79,7 @@ SWEEPS = (
         "reply",
         Course(data=84.0),
         (
-            Stretch(LAST_MOMENT - 84, TAKEN, None, True, (ACCEPTED,)),
+            Stretch(LAST_MOMENT - 84, TAKEN, None, True, (ACCEPTED,), is_closed=True),
             Stretch(math.inf, LOST, LAST_MOMENT, True, (UNKNOWN,)),
         ),
     ),
