@@ -29,7 +29,8 @@ class Outcome:
 
     `cause` is trouble: of ours, or of a peer. `policy`, `verdict` and `reason` are what was decided about the
     content, and why; `scans` what each scanner found and how many milliseconds it took, `notes` what they had
-    to say besides. `kept_as` are identifiers in the quarantine.
+    to say besides. `kept_as` are identifiers in the quarantine. `is_unheard`: the client had left when it was
+    to be told of a success, so it will send the message again.
     """
 
     result: Result
@@ -42,3 +43,4 @@ class Outcome:
     scans: str = ""
     notes: str = ""
     kept_as: tuple[str, ...] = ()
+    is_unheard: bool = False

@@ -161,6 +161,7 @@ class Word(IntEnum):
     COPIES_KEPT = 102  # copies in the quarantine of messages that something else was done with as well
     KEEP_FAILURES = 103  # messages that the quarantine could not take
     SCANNER = 104  # the scanner that is asked now: the number of its place, counted from 1; 0 for none
+    UNHEARD = 105  # messages answered 250 whose client had left before it could hear that
     STAGE_SECONDS = 32  # seconds per stage, summed: this word plus the stage's number
 
 

@@ -11,7 +11,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bqfilter.budget import Budget
@@ -391,7 +391,7 @@ class Session:
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""
-        self._count(done.outcome)
+        self._count(replace(done.outcome, is_unheard=is_unheard))
         self._weigh(done.transaction.spool.content_bytes)
         envelope, outcome = done.transaction.envelope, done.outcome
         if envelope is None:

@@ -129,6 +129,7 @@ class Transaction:
         except UpstreamFailure as failure:
             return self._break(replies.UPSTREAM_UNAVAILABLE, failure.cause, verb)
         if reply.code // 100 not in _ACCEPTABLE:
+            self._upstream.disown()
             return self._break(replies.UPSTREAM_GARBLED, f"answered {verb} with {reply}", verb)
         if not reply.is_positive:
             self._log.info("reject", command=verb, client=self._client.namaddr, reply=reply.wire.rstrip())

@@ -403,6 +403,8 @@ class Worker:
 
     def _count(self, outcome: Outcome) -> None:
         self._slot.count(_WORDS[outcome.result])
+        if outcome.is_unheard:
+            self._slot.count(Word.UNHEARD)
         if outcome.reply is replies.QUARANTINE_FAILED:
             self._slot.count(Word.KEEP_FAILURES)
         if outcome.result is not Result.QUARANTINED:

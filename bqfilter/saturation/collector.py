@@ -197,6 +197,7 @@ def _of_pool(snapshot: Snapshot) -> Iterator[Row]:
 def _of_sessions(snapshot: Snapshot) -> Iterator[Row]:
     for word in _RESULTS:
         yield "messages", (word.name.lower(),), snapshot.total(word)
+    yield "messages_unheard", (), snapshot.total(Word.UNHEARD)
     yield "message_size_bytes", (), snapshot.distribution(MESSAGE_SIZE)
     yield "quarantine_copies", (), snapshot.total(Word.COPIES_KEPT)
     yield "quarantine_failures", (), snapshot.total(Word.KEEP_FAILURES)

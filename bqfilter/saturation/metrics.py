@@ -266,6 +266,13 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "their queue ids. quarantined and discarded were answered 250 and not delivered.",
         ),
         Metric(
+            "messages_unheard",
+            "counter",
+            (),
+            "Messages answered 250 whose client had left before it could hear that. It sends them again: "
+            "with outcome_unknown, all that may have been delivered twice; the log has their queue ids.",
+        ),
+        Metric(
             "message_size_bytes",
             "histogram",
             (),
@@ -391,7 +398,8 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "counter",
             ("stage",),
             "How often no after-filter server could be reached (connect), or it was lost in the middle of a "
-            "message (conversation); the client is told 451. The log has the cause.",
+            "message, or what it said made no sense (conversation); the client is told 451. The log has the "
+            "cause.",
         ),
     ),
     "Postfix around us": (

@@ -2,14 +2,16 @@
 
 A daemon that does not like a request says so and closes, often before it has read all of it. So a request
 that could not be sent to its end is no failure yet: the loss is kept, the reply is read, and only where that
-does not explain it is the loss raised. Nothing that is read grows beyond the limit its reader names.
+does not explain it is the loss raised. The same goes for a reply that was there before the last of the
+request was sent: it is about no more than the beginning. Nothing that is read grows beyond the limit its
+reader names.
 """
 
 import contextlib
 import re
 from collections.abc import Iterable
 
-from bqfilter.errors import PeerLost, ScannerFailure
+from bqfilter.errors import PeerLost, ProtocolViolation, ScannerFailure
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream
 
@@ -23,12 +25,14 @@ class Exchange:
         self._stream = stream
         self._deadline = deadline
         self._loss: PeerLost | None = None
+        self._is_answered_early = False
         self._received = bytearray()  # and not taken yet
 
     def send(self, parts: Iterable[bytes]) -> None:
         """The request, as far as the peer takes it. Raises PeerTimeout, and what `parts` raises."""
         try:
             for part in parts:
+                self._is_answered_early = self._is_answered_early or self._stream.has_input()
                 self._stream.write(part, self._deadline)
         except PeerLost as loss:
             self._loss = loss
@@ -41,9 +45,14 @@ class Exchange:
             self._stream.shutdown_write()
 
     def check_sent(self) -> None:
-        """Raises PeerLost where part of the request was not taken: what was said is not about all of it."""
+        """Raises ConversationLost where what was said cannot be about all of the request.
+
+        Part of it was not taken (PeerLost), or not even sent when the answer came (ProtocolViolation).
+        """
         if self._loss is not None:
             raise self._loss
+        if self._is_answered_early:
+            raise ProtocolViolation("answered before it had the whole request")
 
     def read_until(self, end: re.Pattern[bytes], limit: int) -> bytes:
         """What comes before `end`. Raises ScannerFailure where that is more than `limit` bytes."""

@@ -86,7 +86,7 @@ class Connection:
             reply = self._read_reply(limit.within(self._timeouts.ehlo))
             if 500 <= reply.code < 600:
                 reply = self._command(b"HELO " + self._hostname, limit.within(self._timeouts.ehlo))
-            if reply.code // 100 != 2:
+            if reply.code != 250:
                 raise ProtocolViolation(f"EHLO refused: {reply}")
             self.capabilities = parse_capabilities(reply)
             self._state = _State.READY
@@ -210,7 +210,7 @@ class Connection:
                 raise ProtocolViolation(f"greeting {greeting}")
             self._state = _State.GREETED
         if self._state is _State.GREETED:
-            self._stream.write(b"EHLO " + self._hostname + b"\r\n", limit.within(self._timeouts.ehlo))
+            self._say(b"EHLO " + self._hostname, limit.within(self._timeouts.ehlo))
             self._state = _State.INTRODUCED
 
     def _begin(
@@ -228,12 +228,18 @@ class Connection:
     def _group(self, lines: list[bytes], deadline: Deadline) -> list[Reply]:
         if not self.capabilities.pipelining:
             return [self._command(line, deadline) for line in lines]
-        self._stream.write(b"\r\n".join(lines) + b"\r\n", deadline)
+        self._say(b"\r\n".join(lines), deadline)
         return [self._read_reply(deadline) for _ in lines]
 
     def _command(self, line: bytes, deadline: Deadline) -> Reply:
-        self._stream.write(line + b"\r\n", deadline)
+        self._say(line, deadline)
         return self._read_reply(deadline)
+
+    def _say(self, lines: bytes, deadline: Deadline) -> None:
+        """One command or several. A reply that is there already is no answer to them, nor is the next one."""
+        if not self._dialogue.is_empty:
+            raise ProtocolViolation(f"answered before it was asked: {self._dialogue.next_reply() or ''}")
+        self._stream.write(lines + b"\r\n", deadline)
 
     def _read_reply(self, deadline: Deadline) -> Reply:
         while (reply := self._dialogue.next_reply()) is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bqfilter.config.schema import Settings
-from bqfilter.errors import ConversationLost, PeerTimeout, UpstreamFailure
+from bqfilter.errors import ConversationLost, OutcomeUnknown, PeerTimeout, UpstreamFailure
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
@@ -129,12 +129,15 @@ class Upstream:
         """
         reply = self._with_replay(lambda connection: connection.data(handover), handover, ledger)
         connection = self._connection
+        if not reply.is_positive:
+            return reply
         if reply.code != 354 or connection is None:
-            return _unless_positive(reply, "DATA")
+            raise self._failed(f"answered DATA with {reply}")  # a positive reply that cannot be relayed
         ledger.enter(Stage.HANDOVER, last_moment.at)
         last = connection.transaction_count >= self._max_messages and not more
         try:
             connection.content(message, go, handover, last=last)
+            reply = connection.final_reply(last_moment)
         except ConversationLost as loss:
             early = connection.early_reply()
             self._hang_up()  # in the middle of content there is no other way out
@@ -142,7 +145,9 @@ class Upstream:
                 return early
             self._slot.count(Word.UPSTREAM_LOST)
             raise UpstreamFailure(f"{connection.peer}: {loss.cause} while sending content") from loss
-        reply = connection.final_reply(last_moment)
+        except OutcomeUnknown:
+            self._slot.count(Word.UPSTREAM_LOST)
+            raise
         self._said = None
         return reply
 
@@ -175,6 +180,11 @@ class Upstream:
         """Leave the open transaction without a message."""
         self._said = None
         self._hang_up()
+
+    def disown(self) -> None:
+        """Leave a server whose answers make no sense: it counts as lost."""
+        self._slot.count(Word.UPSTREAM_LOST)
+        self.abandon()
 
     def close(self) -> None:
         """Part with the server politely."""
@@ -310,10 +320,3 @@ class Upstream:
             self._connection.abort()
             self._connection = None
             self._slot[Word.UPSTREAM_OPEN] = 0
-
-
-def _unless_positive(reply: Reply, verb: str) -> Reply:
-    """A refusal as it is; a positive reply that is not 354 cannot be relayed."""
-    if reply.is_positive:
-        raise UpstreamFailure(f"answered {verb} with {reply}")
-    return reply

@@ -96,11 +96,11 @@ def reset(talk: Talk) -> None:
 
 
 class ScriptedDaemon:
-    """Listens at `address`; `talks` are the connections so far."""
+    """Listens at `address`; `talks` are the connections so far. `steps` are for those to come."""
 
     def __init__(self, listener: socket.socket, steps: tuple[Step, ...]) -> None:
         self._listener = listener
-        self._steps = steps
+        self.steps = steps
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.talks: list[Talk] = []
@@ -142,7 +142,7 @@ class ScriptedDaemon:
 
     def _converse(self, talk: Talk) -> None:
         with talk.sock, contextlib.suppress(OSError):
-            for step in self._steps:
+            for step in self.steps:
                 step(talk)
 
 

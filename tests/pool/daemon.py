@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bqfilter.scoreboard import FILE_NAME, Slot, State, Word
-from tests.doubles.programs import REPOSITORY, Bqfilterd, eventually, toml
+from tests.doubles.programs import REPOSITORY, START_LIMIT, Bqfilterd, eventually, toml
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -87,10 +87,14 @@ class Daemon(Bqfilterd):
 
     def wait_until_idle(self, count: int) -> set[int]:
         """Return the pids of all workers when `count` of them, and no more, wait for connections."""
-        eventually(
-            lambda: len(self.pids(State.IDLE)) == count and not self.pids(State.BUSY), f"{count} idle workers"
-        )
-        return self.pids(State.IDLE)
+
+        def are_idle() -> set[int] | None:
+            slots = self.slots()
+            idle = {slot[Word.PID] for slot in slots if slot.state is State.IDLE}
+            is_busy = any(slot.state is State.BUSY for slot in slots)
+            return None if is_busy or len(idle) != count else idle
+
+        return eventually(are_idle, f"{count} idle workers")
 
     def the_busy_one(self) -> int:
         """The pid of the only worker that holds a session."""
@@ -138,7 +142,11 @@ def launched(
 def serving(directory: Path, settings: Mapping[str, Any], **options: Any) -> Iterator[Daemon]:
     """The same, and wait until the pool accepts connections."""
     with launched(directory, settings, **options) as daemon:
-        eventually(lambda: " ready " in daemon.log() or daemon.process.poll() is not None, "a ready daemon")
+        eventually(
+            lambda: " ready " in daemon.log() or daemon.process.poll() is not None,
+            "a ready daemon",
+            START_LIMIT,
+        )
         assert daemon.process.poll() is None, daemon.log()
         yield daemon
 

@@ -56,6 +56,7 @@ def after_filter_services() -> list[Service]:
         Service("after-small", usual | {"message_size_limit": "100000"}),
         Service("after-slow", usual | {"smtpd_data_restrictions": "sleep 5"}),
         Service("after-pensive", usual | {"smtpd_end_of_data_restrictions": announce_the_dot + ", sleep 60"}),
+        Service("after-thoughtful", usual | {"smtpd_end_of_data_restrictions": "sleep 5"}),
         Service("after-hasty", usual | {"smtpd_timeout": "1s"}),
         Service("after-verbose", usual, program="smtpd -v"),
         Service("after-exempting", usual | exempting),

@@ -22,12 +22,14 @@ class Closed(Exception):
 class SmtpClient:
     """One connection. `reply` gives a whole reply, its lines joined by CRLF, without the last CRLF."""
 
-    def __init__(self, address: tuple[str, int], timeout: float = 60.0, source: str = "") -> None:
+    def __init__(
+        self, address: tuple[str, int], timeout: float = 60.0, source: str = "", *, is_greeted: bool = True
+    ) -> None:
         self._socket = socket.create_connection(address, timeout, (source, 0) if source else None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         try:
-            self.banner = self.reply()
+            self.banner = self.reply() if is_greeted else b""
         except BaseException:
             self._socket.close()
             raise

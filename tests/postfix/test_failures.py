@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.programs import eventually
+from tests.pool.scraper import scrape
 
 from .conftest import Filters
 from .deliveries import arrives_once, only_the_next_message_arrives
@@ -134,6 +135,37 @@ def test_a_message_postfix_has_given_up_is_not_delivered_later(
     postfix.settle()
     assert not postfix.inbox.messages(recipient)
     assert bqfilterd.wait_for_results(1) == ["client_abort"]
+
+
+def test_a_message_postfix_gives_up_behind_the_dot_is_delivered_counted_and_told_of(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView
+) -> None:
+    """The window that is left, as wide as it gets: bqfilterd was told that Postfix waits 100 s, not 3."""
+    bqfilterd = filters.start("after-thoughtful", metrics={"listen": "inet:127.0.0.1:0"})
+    recipient = fresh_address()
+    assert submit(postfix.at("impatient"), SENDER, [recipient], PLAIN) == POSTFIX_OWN_WORDS
+    maillog.wait_for(r"warning: timeout talking to proxy")
+    queue_id = bqfilterd.wait_for_log(r"possible duplicate queued_as=(\w+)")[1]
+    arrives_once(postfix, recipient, PLAIN)
+    assert bqfilterd.wait_for_results(1) == ["accepted"]
+    assert bqfilterd.queue_ids()[0] == queue_id
+    eventually(lambda: scrape(bqfilterd).value("messages_unheard_total") == 1, "one message unheard")
+
+
+def test_a_reply_to_the_dot_that_does_not_come_in_time_is_451_in_our_words_counted_and_told_of(
+    postfix: PostfixInstance, filters: Filters, maillog: MaillogView
+) -> None:
+    """The same with the right budget: the server takes 5 s for the dot, and Postfix waits 3."""
+    bqfilterd = filters.start(
+        "after-thoughtful", budget=THREE_SECONDS, metrics={"listen": "inet:127.0.0.1:0"}
+    )
+    recipient = fresh_address()
+    is_our_451(submit(postfix.at("impatient"), SENDER, [recipient], PLAIN))
+    bqfilterd.wait_for_log(r"result=outcome_unknown .*possible duplicate")
+    arrives_once(postfix, recipient, PLAIN)
+    assert not maillog.matches("timeout talking to proxy")
+    results = {"result": "outcome_unknown"}
+    eventually(lambda: scrape(bqfilterd).value("messages_total", **results) == 1, "one outcome unknown")
 
 
 def test_a_worker_killed_while_it_hands_over_has_delivered_nothing(

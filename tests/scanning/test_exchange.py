@@ -1,13 +1,14 @@
 """A request that is not taken to its end, and replies that go on for ever."""
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqfilter.errors import PeerLost, PeerTimeout, ScannerFailure
+from bqfilter.errors import PeerLost, PeerTimeout, ProtocolViolation, ScannerFailure
 from bqfilter.net.deadline import Deadline
 from bqfilter.scanning.exchange import Exchange, one_line
 from tests.doubles.clock import FakeClock
@@ -40,6 +41,25 @@ def test_a_reply_to_half_a_request_is_read_but_not_taken_for_one_to_the_whole(cl
 
     assert exchange.read_until(NUL, 100) == b"too long"
     with pytest.raises(PeerLost, match="broken pipe"):
+        exchange.check_sent()
+
+
+def test_an_answer_to_the_beginning_of_a_request_is_read_but_not_taken_for_one_to_the_whole(
+    clock: FakeClock,
+) -> None:
+    stream = FakeStream(clock)
+
+    def parts() -> Iterator[bytes]:
+        yield b"one "
+        stream.inbox += b"fine\0"
+        yield b"two"
+
+    exchange = exchange_on(stream)
+    exchange.send(parts())
+
+    assert stream.written == b"one two"
+    assert exchange.read_until(NUL, 100) == b"fine"
+    with pytest.raises(ProtocolViolation, match="before it had the whole request"):
         exchange.check_sent()
 
 

@@ -13,6 +13,7 @@ from bqfilter.mail.spool import Spool
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import Stream
+from bqfilter.scoreboard import Slot, Word
 from bqfilter.smtp.client import NO_CAPABILITIES
 from bqfilter.smtp.replies import Reply
 from bqfilter.upstream import Upstream
@@ -35,6 +36,7 @@ class Bench:
     ledger: Ledger
     clock: FakeClock
     sink: RecordingSink
+    slot: Slot
 
     @property
     def limit(self) -> Deadline:
@@ -63,11 +65,11 @@ class Bench:
 
 
 def bench(clock: FakeClock, server: FakeUpstream, *lines: str, addresses: int = 1) -> Bench:
-    sink = RecordingSink()
+    sink, slot = RecordingSink(), Slot.unseen()
     upstream = Upstream(
-        settings(*lines), (FIRST, SECOND)[:addresses], HOSTNAME, clock, server.connect, Log(sink, False)
+        settings(*lines), (FIRST, SECOND)[:addresses], HOSTNAME, clock, server.connect, Log(sink, False), slot
     )
-    return Bench(server, upstream, Ledger(clock, lambda *_: None), clock, sink)
+    return Bench(server, upstream, Ledger(clock, lambda *_: None), clock, sink, slot)
 
 
 KEEP = "upstream.max_messages_per_connection = 3"
@@ -342,6 +344,33 @@ def test_data_answered_with_250_is_a_failure(clock: FakeClock) -> None:
     with pytest.raises(UpstreamFailure, match="answered DATA with 250"):
         one.hand_over()
     assert one.server.messages == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "reply"),
+    [
+        (b"MAIL", SILENCE), (b"RCPT", b"nonsense\r\n"), (b"DATA", SILENCE), (b"DATA", b"250 odd\r\n"),
+        (b".", HANGUP), (b".", SILENCE), (b".", b"354 odd\r\n"),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_lost_in_a_message_is_counted_once(
+    clock: FakeClock, phase: bytes, reply: bytes
+) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    one.server.tell(phase, reply, reply)
+    with pytest.raises((UpstreamFailure, OutcomeUnknown)):
+        one.pass_one()
+
+    assert (one.slot[Word.UPSTREAM_LOST], one.slot[Word.UNREACHED]) == (1, 0)
+
+
+def test_a_server_that_is_disowned_is_counted_and_left(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock))
+    one.begin()
+    one.upstream.disown()
+
+    assert one.slot[Word.UPSTREAM_LOST] == 1
+    assert one.server.connections[0].is_closed
 
 
 def test_a_connection_left_in_the_middle_of_content_is_never_used_again(kept: Bench) -> None:
