@@ -1,10 +1,10 @@
-"""Exporter, the child's side: the pages it serves, and its three threads.
+"""Exporter, the child's side: the pages it serves, and its threads.
 
 /metrics has everything (in OpenMetrics where that is asked for), /-/healthy says that this process does its
 work, /-/ready that mail is being taken. One thread watches the queues, one looks at Postfix's configuration,
-one accepts requests and gives each a thread of its own. Nothing here forks without running another program
-at once, so threads are safe. A request may take five seconds and no longer, and there are only so many at a
-time.
+one at after-filter servers that are out of reach, one accepts requests and gives each a thread of its own.
+Nothing here forks without running another program at once, so threads are safe. A request may take five
+seconds and no longer, and there are only so many at a time.
 
 Imported by the exporter alone: all this is heavier than a worker.
 """
@@ -20,13 +20,20 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from bqfilter.config.schema import Settings
+from bqfilter.errors import ConfigError
 from bqfilter.log import Log
 from bqfilter.net.address import SocketAddress
+from bqfilter.pool.calls import INTERVAL as CALLS_INTERVAL
+from bqfilter.pool.calls import Calls
+from bqfilter.pool.startup import hostname_of, upstream_addresses
 from bqfilter.saturation.neighbours import Survey
 from bqfilter.saturation.queues import QueueProbe
 from bqfilter.saturation.reader import Board, Life
+from bqfilter.saturation.report import duration
 from bqfilter.saturation.sampler import INTERVAL, Sampler
 from bqfilter.scoreboard import Scoreboard, State
+from bqfilter.upstream.board import call_timeout
+from bqfilter.upstream.probe import probe
 
 try:
     from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -39,6 +46,9 @@ else:
 
 _REQUEST_TIMEOUT = 5.0  # seconds for a request and its answer
 SURVEY_INTERVAL = 60.0  # seconds between two looks at whether Postfix's files have changed
+_GONE_AFTER = (
+    2.0  # seconds without any after-filter server; before it was called again, one failure says little
+)
 _MAX_REQUESTS = 8  # at a time; further ones are turned away
 
 Respond = Callable[[str, list[tuple[str, str]]], Any]
@@ -52,6 +62,7 @@ def run(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Lo
     server = _Server(sock, Pages(Board(scoreboard.view), survey))
     threading.Thread(target=_serve, args=(server, log), name="http", daemon=True).start()
     threading.Thread(target=_look_around, args=(survey,), name="postfix", daemon=True).start()
+    threading.Thread(target=_make_calls, args=(_calls(scoreboard, settings),), daemon=True).start()
     log.info("metrics served", at=str(SocketAddress(sock.family, sock.getsockname())))
     if METRICS_MISSING:
         log.warning(
@@ -67,6 +78,28 @@ def _look_around(survey: Survey) -> None:
     while True:
         survey.look()
         time.sleep(SURVEY_INTERVAL)
+
+
+def _calls(scoreboard: Scoreboard, settings: Settings) -> Calls:
+    def addresses() -> tuple[SocketAddress, ...]:
+        try:
+            return upstream_addresses(settings)
+        except ConfigError:  # a name that cannot be looked up just now
+            return ()
+
+    def answers(address: SocketAddress) -> bool:
+        return not probe(address, settings.timeouts, hostname_of(settings), time.monotonic).failure
+
+    def start(call: Callable[[], None]) -> None:
+        threading.Thread(target=call, name="call", daemon=True).start()
+
+    return Calls(scoreboard, addresses, answers, start, time.monotonic, call_timeout(settings))
+
+
+def _make_calls(calls: Calls) -> None:
+    while True:
+        calls.look()
+        time.sleep(CALLS_INTERVAL)
 
 
 def _serve(server: "_Server", log: Log) -> None:
@@ -111,12 +144,16 @@ class Pages:
         return _text(respond, "503 Service Unavailable", "the queues are not being watched")
 
     def _show_readiness(self, respond: Respond) -> Iterable[bytes]:
-        """Mail is being taken: the master's loop turns, and there is a worker."""
+        """Mail is being taken: the master's loop turns, there is a worker, and a server to pass it on to."""
         snapshot = self._board.snapshot()
         if snapshot.life is not Life.RUNNING:
             return _text(respond, "503 Service Unavailable", f"the master is {snapshot.life}")
         if not snapshot.count(State.IDLE) + snapshot.count(State.BUSY):
             return _text(respond, "503 Service Unavailable", "there is no worker")
+        gone_for = snapshot.upstream_gone_for
+        if gone_for is not None and gone_for >= _GONE_AFTER:
+            words = f"no after-filter server is in reach since {duration(gone_for)} ago"
+            return _text(respond, "503 Service Unavailable", words)
         return _text(respond, "200 OK", "ready")
 
 

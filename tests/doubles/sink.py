@@ -51,8 +51,8 @@ class Sink(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, capabilities: tuple[bytes, ...] = _CAPABILITIES) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
+    def __init__(self, capabilities: tuple[bytes, ...] = _CAPABILITIES, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Conversation)
         self.capabilities = capabilities
         self.messages: list[Message] = []
         self.connection_count = 0

@@ -252,6 +252,13 @@ class PostfixInstance:
             if service.name in self._ports:
                 self._wait_until_it_listens(service.name)
 
+    def start_again(self) -> None:
+        """After `stop`, with the same queue."""
+        done = self._postfix("start")
+        assert done.returncode == 0, f"postfix start: {done.stdout.decode()}{self._maillog_text()}"
+        for service in self._services:
+            self._wait_until_it_listens(service.name)
+
     def stop(self) -> None:
         """`postfix stop`; a master that is left, say by a broken configuration, is killed by its pid."""
         self._postfix("stop")
