@@ -206,6 +206,13 @@ class Inbox:
         line = b"\nDelivered-To: %s\n" % recipient.encode()
         return [path.read_bytes() for path in self._paths() if line in self._top(path)]
 
+    def recipients(self) -> list[str]:
+        """To whom there is mail, with repetitions."""
+        found = (
+            re.search(rb"^Delivered-To: (\S+)$", self._top(path), re.MULTILINE) for path in self._paths()
+        )
+        return [one[1].decode() for one in found if one]
+
     def wait_for(self, recipient: str, count: int = 1, limit: float = 30.0) -> list[bytes]:
         return eventually(
             lambda: found if len(found := self.messages(recipient)) >= count else None,
