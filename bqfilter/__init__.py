@@ -12,6 +12,8 @@ import each other (setup.cfg has the contract, docs/design.md the reasons):
     handover | parcels
     upstream | quarantine | scanning
     api           what a filter in Python sees, and the verdicts it can give
+    breaker       leaves alone what fails, for the whole pool
+    places        what the scoreboard has of things with names
     mail | scoreboard | systemd | log
     ledger | budget | outcome
     config        settings

@@ -1,6 +1,6 @@
 """Scoreboard: shared memory in which each process says what it is doing, for the master and for onlookers.
 
-Layout (version 2; native byte order; every word is 8 bytes, aligned, written with one store):
+Layout (version 3; native byte order; every word is 8 bytes, aligned, written with one store):
 
     0       header: words 0 to 7 say what this is (`Header`); the master's words (`MasterWord`) and the
             exporter's (`ExporterWord`) follow; at 3072 one byte for each slot, its `State`
@@ -9,6 +9,7 @@ Layout (version 2; native byte order; every word is 8 bytes, aligned, written wi
     then    tallies of 1024 bytes (`TallyWord`): for each slot, and one more for the exporter, as many as
             there are listeners
     then    what scanners need (`bqfilter.scanning.board`), for `Header.SCANNER_PLACES` of them
+    then    what is known of after-filter servers (`bqfilter.upstream.board`), for `Header.UPSTREAM_PLACES`
 
 One writer a word: the worker in a slot writes that slot, its byte and its tallies; the master writes them
 only before the worker is forked and after it has been reaped. Counters belong to the slot, not to the
@@ -37,7 +38,7 @@ from pathlib import Path
 from bqfilter.ledger import STAGES, Stage
 
 MAGIC = int.from_bytes(b"BQFILTER", "little")
-VERSION = 2
+VERSION = 3
 FILE_NAME = "scoreboard"
 MAX_SLOTS = 1024  # a byte for each fits behind the other words of the header
 
@@ -46,8 +47,10 @@ _STATES_AT = 3072
 _SLOT_BYTES = 1024
 _LISTENER_BYTES = 256
 _TALLY_BYTES = 1024
-SCANNER_PLACE_BYTES = 64  # of each scanner, for its name
-SCANNER_RECORD_BYTES = 128  # of each scanner and slot
+SCANNER_PLACE_BYTES = 72  # of each scanner, for its name
+SCANNER_RECORD_BYTES = 136  # of each scanner and slot
+UPSTREAM_PLACE_BYTES = 160  # of each after-filter server, for its address
+UPSTREAM_RECORD_BYTES = 80  # of each after-filter server and row: one a slot, and the exporter's
 _TEXT_AT = 24  # in a listener: behind inode, family and the length of the text
 
 # Upper bounds, with edges at the reply budget (100 s) and at deadlines that divide it.
@@ -82,6 +85,7 @@ class Header(IntEnum):
     MASTER_BIRTH = 6  # clock ticks since boot at which the master began: a pid alone may be somebody else's
     LISTENER_COUNT = 7
     SCANNER_PLACES = 20  # how many scanners there is room for; it came later than the master's words
+    UPSTREAM_PLACES = 22  # how many after-filter servers
 
 
 class MasterWord(IntEnum):
@@ -443,16 +447,23 @@ class Layout:
     slot_count: int
     listener_count: int
     scanner_places: int = 0
+    upstream_places: int = 0
 
     @property
     def size(self) -> int:
-        return int(self.scanners.stop)
+        return int(self.upstreams.stop)
 
     @property
     def scanners(self) -> slice:
         start = self._tallies_at + (self.slot_count + 1) * self.listener_count * _TALLY_BYTES
         place = SCANNER_PLACE_BYTES + self.slot_count * SCANNER_RECORD_BYTES
         return slice(start, start + self.scanner_places * place)
+
+    @property
+    def upstreams(self) -> slice:
+        start = int(self.scanners.stop)
+        place = UPSTREAM_PLACE_BYTES + (self.slot_count + 1) * UPSTREAM_RECORD_BYTES
+        return slice(start, start + self.upstream_places * place)
 
     @property
     def header(self) -> slice:
@@ -489,10 +500,15 @@ class Scoreboard:
     """The master's mapping of everything, inherited by its children."""
 
     def __init__(
-        self, memory: mmap.mmap, slot_count: int, listeners: Sequence[Entrance] = (), scanner_places: int = 0
+        self,
+        memory: mmap.mmap,
+        slot_count: int,
+        listeners: Sequence[Entrance] = (),
+        scanner_places: int = 0,
+        upstream_places: int = 0,
     ) -> None:
         self.view = memoryview(memory)
-        self.layout = layout = Layout(slot_count, len(listeners), scanner_places)
+        self.layout = layout = Layout(slot_count, len(listeners), scanner_places, upstream_places)
         self.header = Words(self.view[layout.header])
         self._states = self.view[layout.states]
         self.slots = [Slot(self.view[layout.slot(index)], index, self._states) for index in range(slot_count)]
@@ -508,6 +524,7 @@ class Scoreboard:
         listeners: Sequence[Entrance] = (),
         group: int = -1,
         scanner_places: int = 0,
+        upstream_places: int = 0,
     ) -> "Scoreboard":
         """A new scoreboard file in `directory`, put in place in one step. Raises OSError.
 
@@ -515,7 +532,7 @@ class Scoreboard:
         """
         path = Path(directory) / FILE_NAME
         scratch = path.with_suffix(".new")
-        size = size_of(slot_count, len(listeners), scanner_places)
+        size = size_of(slot_count, len(listeners), scanner_places, upstream_places)
         fd = create_file(scratch, 0o640)
         try:
             os.fchown(fd, -1, group)
@@ -527,17 +544,21 @@ class Scoreboard:
             raise
         finally:
             os.close(fd)
-        board = cls(memory, slot_count, listeners, scanner_places)
+        board = cls(memory, slot_count, listeners, scanner_places, upstream_places)
         scratch.rename(path)
         return board
 
     @classmethod
     def anonymous(
-        cls, slot_count: int, listeners: Sequence[Entrance] = (), scanner_places: int = 0
+        cls,
+        slot_count: int,
+        listeners: Sequence[Entrance] = (),
+        scanner_places: int = 0,
+        upstream_places: int = 0,
     ) -> "Scoreboard":
         """The same, seen by the master and its children only."""
-        memory = mmap.mmap(-1, size_of(slot_count, len(listeners), scanner_places))
-        return cls(memory, slot_count, listeners, scanner_places)
+        memory = mmap.mmap(-1, size_of(slot_count, len(listeners), scanner_places, upstream_places))
+        return cls(memory, slot_count, listeners, scanner_places, upstream_places)
 
     def tallies(self, slot: int) -> tuple[Tally, ...]:
         """A slot's tallies, one a listener; made where they are needed, because there are many."""
@@ -554,6 +575,11 @@ class Scoreboard:
     def count(self, state: State) -> int:
         """How many workers are in this state."""
         return self._states.tobytes().count(state)
+
+    @property
+    def upstreams(self) -> memoryview:
+        """The region of `bqfilter.upstream.board`."""
+        return self.view[self.layout.upstreams]
 
     @property
     def is_exhausted(self) -> bool:
@@ -577,9 +603,11 @@ def create_file(path: Path, mode: int) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
-def size_of(slot_count: int, listener_count: int = 0, scanner_places: int = 0) -> int:
-    """Bytes of a scoreboard with this many slots, listeners and places for scanners."""
-    return Layout(slot_count, listener_count, scanner_places).size
+def size_of(
+    slot_count: int, listener_count: int = 0, scanner_places: int = 0, upstream_places: int = 0
+) -> int:
+    """Bytes of a scoreboard with this many slots, listeners, and places for scanners and servers."""
+    return Layout(slot_count, listener_count, scanner_places, upstream_places).size
 
 
 def birth_of(pid: int) -> int:
@@ -620,6 +648,7 @@ def _write_header(header: Words, layout: Layout) -> None:
     header[Header.SLOT_COUNT] = layout.slot_count
     header[Header.LISTENER_COUNT] = layout.listener_count
     header[Header.SCANNER_PLACES] = layout.scanner_places
+    header[Header.UPSTREAM_PLACES] = layout.upstream_places
     header[Header.MASTER_PID] = os.getpid()
     header[Header.MASTER_BIRTH] = birth_of(os.getpid())
     header.set_seconds(Header.CREATED, time.monotonic())

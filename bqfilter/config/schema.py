@@ -306,17 +306,36 @@ class UpstreamSettings(Table):
         metadata=about(
             ListOf(EndpointKind(), minimum=1),
             "The after-filter server that messages are passed on to. Several are written as endpoints = "
-            "[...] and tried in that order: the next one when one refuses the connection or is silent.",
+            "[...]: see `balance`. When one refuses the connection or is silent the next one is tried.",
             singular=("endpoint", Single(EndpointKind())),
             example=_EXAMPLE_UPSTREAM,
         )
+    )
+    balance: str = field(
+        default="order",
+        metadata=about(
+            Choice(("order", "spread")),
+            'Which of several `endpoints` a message goes to: with "order" the first of the list that is '
+            'well, with "spread" the one to which the pool has the fewest connections. Each of them must '
+            "be allowed as many processes as there are `pool.workers`: it may be the only one left.",
+        ),
+    )
+    retry: float = field(
+        default=60.0,
+        metadata=about(
+            Duration(SHORTEST, HOUR),
+            "How long a server that could not be reached is left alone by all workers, at most: first for "
+            "a second, then for as long again as it has been out of reach. Then a single message tries it, "
+            "or the exporter does without one. When no other is well it is tried all the same.",
+        ),
     )
     max_messages_per_connection: int = field(
         default=1,
         metadata=about(
             Count(1, 100),
             "How many messages go over one connection. More than 1 is faster, and then every worker holds "
-            "one process of the after-filter server even while it has nothing to do.",
+            "one process of the after-filter server even while it has nothing to do. Which of several "
+            "servers it is, is chosen anew with every connection.",
         ),
     )
     idle_timeout: float = field(

@@ -21,9 +21,9 @@ Runs in the exporter, from shared memory, so it answers while every worker is bu
 import math
 import socket
 import socketserver
+from collections.abc import Callable
 
 from bqfilter.pool.brief_server import BriefServer
-from bqfilter.pool.reach import Reach
 from bqfilter.scoreboard import MasterWord, Scoreboard, State
 
 _MEMORY = 2.0  # seconds: the weight of a look falls to a third in this time; HAProxy asks every two
@@ -32,9 +32,9 @@ _MEMORY = 2.0  # seconds: the weight of a look falls to a third in this time; HA
 class Agent:
     """The answer for one pool, from a look ten times a second or so."""
 
-    def __init__(self, scoreboard: Scoreboard, reach: Reach, minimum: int) -> None:
+    def __init__(self, scoreboard: Scoreboard, is_upstream_gone: Callable[[], bool], minimum: int) -> None:
         self._scoreboard = scoreboard
-        self._reach = reach
+        self._is_upstream_gone = is_upstream_gone
         self._minimum = minimum
         self._free = 0.0  # the share of workers that are free
         self._looked_at = -math.inf
@@ -53,7 +53,7 @@ class Agent:
             return "up 0% # drain"
         if not self._scoreboard.count(State.IDLE) + self._scoreboard.count(State.BUSY):
             return "down # no worker"
-        if self._reach.is_gone:
+        if self._is_upstream_gone():
             return "down # after-filter server out of reach"
         return f"up {max(round(100 * self._free), self._minimum)}%"
 

@@ -60,8 +60,10 @@ from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
 from bqfilter.scanning.policy import keeps_messages
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word
+from bqfilter.upstream.board import UpstreamBoard, terms_of
 
 _SPARE_SCANNER_PLACES = 6  # for scanners that a reload brings
+_SPARE_UPSTREAM_PLACES = 4  # for after-filter servers, likewise
 _TICK = 0.25  # seconds between two looks at children and clocks
 _BUSY_TICK = 0.02  # the same while workers are starting or leaving
 _KILL_GRACE = 10.0  # seconds beyond the last limit before a worker is killed
@@ -242,6 +244,7 @@ class Master:
                     self._upstream,
                     self._scanners,
                     self._scoreboard.scanners,
+                    self._scoreboard.upstreams,
                     self._hostname,
                     self._identity,
                     self._scoreboard.slots[slot_index],
@@ -313,6 +316,7 @@ class Master:
             )  # fmt: skip
         self._watch.note_exit(child, exit_code, self._roster.generation, now)
         slot.was_vacated()
+        self._upstream_board.vacate(child.slot)
         if exit_code != 0:
             self._jobs_at_death = self._job_count()
 
@@ -470,6 +474,15 @@ class Master:
             self._log.warning(
                 "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
             )
+        for address in self._upstream_board.assign(self._upstream, terms_of(self._settings)):
+            self._log.warning(
+                "no place in the scoreboard: after-filter server has no metrics until a restart",
+                upstream=address,
+            )
+
+    @property
+    def _upstream_board(self) -> UpstreamBoard:
+        return UpstreamBoard(self._scoreboard.upstreams, SLOT_COUNT)
 
     def _note_shortages(self) -> None:
         for shortage in shortages(self._settings):
@@ -565,15 +578,16 @@ class Master:
         directory = self._settings.runtime.directory
         entrances = [entrance_of(one.socket, str(bound_address(one))) for one in self._listeners]
         places = len(self._scanners) + _SPARE_SCANNER_PLACES
+        servers = len(self._upstream) + _SPARE_UPSTREAM_PLACES
         try:
             make_runtime_directory(directory, self._identity)
             group = self._identity.gid if self._identity else -1
-            return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group, places)
+            return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group, places, servers)
         except OSError as error:
             self._log.warning(
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
-            return Scoreboard.anonymous(SLOT_COUNT, entrances, places)
+            return Scoreboard.anonymous(SLOT_COUNT, entrances, places, servers)
 
     def _make_quarantine(self) -> None:
         """Where messages may have to be kept, see that workers can: only root can make it theirs."""

@@ -2,9 +2,9 @@
 
 /metrics has everything (in OpenMetrics where that is asked for), /-/healthy says that this process does its
 work, /-/ready that mail is being taken. One thread watches the queues, one looks at Postfix's configuration,
-one accepts requests and gives each a thread of its own; and where load balancers are told how we are, one
-answers these and one looks after the after-filter server. Nothing here forks without running another program
-at once, so threads are safe.
+one at after-filter servers that are out of reach, one accepts requests and gives each a thread of its own;
+where load balancers are told how we are, one answers these. Nothing here forks without running another
+program at once, so threads are safe.
 
 Imported by the exporter alone: all this is heavier than a worker.
 """
@@ -23,14 +23,16 @@ from bqfilter.log import Log
 from bqfilter.net.address import SocketAddress
 from bqfilter.pool.agent import Agent, AgentServer
 from bqfilter.pool.brief_server import REQUEST_TIMEOUT, BriefServer
-from bqfilter.pool.reach import INTERVAL as REACH_INTERVAL
-from bqfilter.pool.reach import Reach
+from bqfilter.pool.calls import INTERVAL as CALLS_INTERVAL
+from bqfilter.pool.calls import Calls
 from bqfilter.pool.startup import hostname_of, upstream_addresses
 from bqfilter.saturation.neighbours import Survey
 from bqfilter.saturation.queues import QueueProbe
 from bqfilter.saturation.reader import Board, Life
+from bqfilter.saturation.report import duration
 from bqfilter.saturation.sampler import INTERVAL, Sampler
 from bqfilter.scoreboard import Scoreboard, State
+from bqfilter.upstream.board import call_timeout
 from bqfilter.upstream.probe import probe
 
 try:
@@ -60,6 +62,9 @@ def run(
     if metrics is not None:
         _serve_pages(metrics, scoreboard, settings, log)
     told = None if agent is None else _serve_agent(agent, scoreboard, settings, log)
+    threading.Thread(
+        target=_make_calls, args=(_calls(scoreboard, settings),), name="calls", daemon=True
+    ).start()
     while True:
         sampler.sample(time.monotonic())
         if told is not None:
@@ -80,30 +85,12 @@ def _serve_pages(sock: socket.socket, scoreboard: Scoreboard, settings: Settings
 
 
 def _serve_agent(sock: socket.socket, scoreboard: Scoreboard, settings: Settings, log: Log) -> Agent:
-    reach = Reach(scoreboard, lambda: _answers(settings), log)
-    agent = Agent(scoreboard, reach, settings.agent.minimum)
+    board = Board(scoreboard.view)
+    agent = Agent(scoreboard, lambda: board.snapshot().is_upstream_gone, settings.agent.minimum)
     agent.look(time.monotonic())
     threading.Thread(target=_serve, args=(AgentServer(sock, agent), log), name="agent", daemon=True).start()
-    threading.Thread(target=_watch_reach, args=(reach,), name="reach", daemon=True).start()
     log.info("agent served", at=_name_of(sock))
     return agent
-
-
-def _answers(settings: Settings) -> bool:
-    """Whether one of the after-filter servers does."""
-    try:
-        addresses = upstream_addresses(settings)
-    except ConfigError:  # a name that cannot be looked up just now
-        return False
-    hostname = hostname_of(settings)
-    return any(not probe(one, settings.timeouts, hostname, time.monotonic).failure for one in addresses)
-
-
-def _watch_reach(reach: Reach) -> None:
-    """In a thread of its own, because a server that is silent is waited for."""
-    while True:
-        reach.look()
-        time.sleep(REACH_INTERVAL)
 
 
 def _name_of(sock: socket.socket) -> str:
@@ -115,6 +102,28 @@ def _look_around(survey: Survey) -> None:
     while True:
         survey.look()
         time.sleep(SURVEY_INTERVAL)
+
+
+def _calls(scoreboard: Scoreboard, settings: Settings) -> Calls:
+    def addresses() -> tuple[SocketAddress, ...]:
+        try:
+            return upstream_addresses(settings)
+        except ConfigError:  # a name that cannot be looked up just now
+            return ()
+
+    def answers(address: SocketAddress) -> bool:
+        return not probe(address, settings.timeouts, hostname_of(settings), time.monotonic).failure
+
+    def start(call: Callable[[], None]) -> None:
+        threading.Thread(target=call, name="call", daemon=True).start()
+
+    return Calls(scoreboard, addresses, answers, start, time.monotonic, call_timeout(settings))
+
+
+def _make_calls(calls: Calls) -> None:
+    while True:
+        calls.look()
+        time.sleep(CALLS_INTERVAL)
 
 
 def _serve(server: BriefServer, log: Log) -> None:
@@ -159,7 +168,10 @@ class Pages:
         return _text(respond, "503 Service Unavailable", "the queues are not being watched")
 
     def _show_readiness(self, respond: Respond) -> Iterable[bytes]:
-        """Mail is taken, and will be: the master's loop turns, was not told to stop, and has a worker."""
+        """Mail is taken, and will be.
+
+        The master's loop turns, was not told to stop, and has a worker; there is a server to pass mail on to.
+        """
         snapshot = self._board.snapshot()
         if snapshot.life is not Life.RUNNING:
             return _text(respond, "503 Service Unavailable", f"the master is {snapshot.life}")
@@ -167,6 +179,10 @@ class Pages:
             return _text(respond, "503 Service Unavailable", "the pool is being drained")
         if not snapshot.count(State.IDLE) + snapshot.count(State.BUSY):
             return _text(respond, "503 Service Unavailable", "there is no worker")
+        gone_for = snapshot.upstream_gone_for
+        if gone_for is not None and snapshot.is_upstream_gone:
+            words = f"no after-filter server is in reach since {duration(gone_for)} ago"
+            return _text(respond, "503 Service Unavailable", words)
         return _text(respond, "200 OK", "ready")
 
 

@@ -1,4 +1,4 @@
-"""What the master notes and notices: its own doings in the scoreboard, slow sessions, a pool that is full.
+"""What the master notes and notices: its own doings, slow sessions, a full pool, servers out of reach.
 
 Every turn of the master's loop comes by here. Nothing here waits, and nothing that fails here is of any
 consequence to mail.
@@ -19,6 +19,7 @@ from bqfilter.config.schema import Settings
 from bqfilter.log import Log
 from bqfilter.pool.roster import Child
 from bqfilter.saturation.report import duration, stage_name
+from bqfilter.saturation.servers_notice import ServersNotice
 from bqfilter.saturation.warning import SaturationWarning
 from bqfilter.scoreboard import Exit, MasterWord, Scoreboard, Slot, Word, create_file
 
@@ -34,6 +35,7 @@ class Watch:
         self._scoreboard = scoreboard
         self._header = scoreboard.header
         self._saturation = SaturationWarning(scoreboard)
+        self._servers = ServersNotice(scoreboard)
         self._known_slow: dict[int, int] = {}  # slot to session
         self.slow_log = _open_slow_log(settings.runtime.directory, log)
         self.take(settings, 1, log)
@@ -53,6 +55,7 @@ class Watch:
         """The master's loop has turned."""
         self._header.set_seconds(MasterWord.HEARTBEAT, now)
         self._saturation.look(now, self._log)
+        self._servers.look(now, self._log)
         if self._threshold:
             for child in children:
                 self._look_at(child, self._scoreboard.slots[child.slot], now)

@@ -46,6 +46,7 @@ from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp import replies
 from bqfilter.transaction import Means
 from bqfilter.upstream import Upstream
+from bqfilter.upstream.board import UpstreamBoard, row_of
 
 SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 
@@ -88,8 +89,8 @@ class Assignment:
     `lifeline` is the reading end of a pipe that the master holds open while it lives, and closes when it has
     workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
     whether `master_pid` is still its parent. Through `reports` a worker
-    sends the number of its slot when it has done its share. `scanner_memory` is the scoreboard's region for
-    scanners, of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
+    sends the number of its slot when it has done its share. `scanner_memory` and `upstream_memory` are
+    regions of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
     the worker writes to the descriptor `slow_log` where in the program it stands.
     """
 
@@ -98,6 +99,7 @@ class Assignment:
     upstream: Sequence[SocketAddress]
     scanners: Sequence[Scanner]
     scanner_memory: memoryview
+    upstream_memory: memoryview
     hostname: bytes
     identity: Identity | None
     slot: Slot
@@ -134,6 +136,7 @@ class Worker:
         self._is_spent = False  # has used up a session's processor time
         self._lifeline = select.poll()
         self._lifeline.register(assignment.lifeline, 0)  # its closing is told without being asked for
+        board = UpstreamBoard(assignment.upstream_memory, SLOT_COUNT)
         self._upstream = Upstream(
             settings,
             assignment.upstream,
@@ -142,6 +145,8 @@ class Worker:
             connect,
             self._log,
             self._slot,
+            board.places([str(address) for address in assignment.upstream], row_of(self._slot.index)),
+            row_of(self._slots_looked_at),
         )
         self._judge = self._make_judge()
         means = Means(settings, self._upstream, self._judge, Quarantine(settings.quarantine.directory))
@@ -161,10 +166,15 @@ class Worker:
             given.hostname.decode("ascii"),
             self._clock,
             self._log,
-            board.places(names, self._slot.index),
-            slots=min(2 * given.settings.pool.workers, SLOT_COUNT),
+            dict(zip(names, board.places(names, self._slot.index), strict=True)),
+            slots=self._slots_looked_at,
             announce=self._slot.ask,
         )
+
+    @property
+    def _slots_looked_at(self) -> int:
+        """Where other workers may be: a reload has both generations for a while."""
+        return min(2 * self._given.settings.pool.workers, SLOT_COUNT)
 
     def run(self) -> int:
         """Serve until it is time to leave; returns the exit status."""

@@ -24,13 +24,21 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from bqfilter import __version__
+from bqfilter.breaker import State as Breaker
 from bqfilter.ledger import Stage
 from bqfilter.saturation.metrics import METRICS, PREFIX, Metric
 from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import Queue, QueueProbe
-from bqfilter.saturation.reader import Board, Distribution, ListenerFigures, ScannerFigures, Snapshot, queues
+from bqfilter.saturation.reader import (
+    Board,
+    Distribution,
+    ListenerFigures,
+    ScannerFigures,
+    Snapshot,
+    UpstreamFigures,
+    queues,
+)
 from bqfilter.scanning.board import ScannerWord
-from bqfilter.scanning.breaker import State as Breaker
 from bqfilter.scoreboard import (
     BUDGET_SHARE,
     BUSY_SHARE,
@@ -47,6 +55,7 @@ from bqfilter.scoreboard import (
     TallyWord,
     Word,
 )
+from bqfilter.upstream.board import UpstreamWord
 
 _T = TypeVar("_T")
 
@@ -141,6 +150,8 @@ def _of_snapshot(snapshot: Snapshot) -> Iterator[Row]:
         yield from _of_listener(snapshot, listener)
     for scanner in snapshot.scanners:
         yield from _of_scanner(snapshot, scanner)
+    for upstream in snapshot.upstreams:
+        yield from _of_upstream(upstream)
 
 
 def _of_scanner(snapshot: Snapshot, scanner: ScannerFigures) -> Iterator[Row]:
@@ -148,8 +159,18 @@ def _of_scanner(snapshot: Snapshot, scanner: ScannerFigures) -> Iterator[Row]:
     for word in _FINDINGS:
         yield "filter_reports", (name, word.name.lower()), scanner.total(word)
     yield "filter_duration_seconds", (name,), scanner.seconds
-    if scanner.label.is_present and scanner.label.failures:
+    if scanner.label.is_present and scanner.label.terms.failures:
         yield "filter_breaker_open", (name,), int(scanner.breaker(snapshot.taken_at) is not Breaker.CLOSED)
+
+
+def _of_upstream(upstream: UpstreamFigures) -> Iterator[Row]:
+    name = upstream.label.name
+    yield "upstream_transactions", (name,), upstream.total(UpstreamWord.TRANSACTIONS)
+    yield "upstream_server_failures", (name, "connect"), upstream.total(UpstreamWord.UNREACHED)
+    yield "upstream_server_failures", (name, "conversation"), upstream.total(UpstreamWord.LOST)
+    yield "upstream_server_connections", (name,), upstream.total(UpstreamWord.OPEN)
+    if upstream.label.is_present and upstream.is_up is not None:
+        yield "upstream_up", (name,), int(upstream.is_up)
 
 
 def _of_master(snapshot: Snapshot) -> Iterator[Row]:

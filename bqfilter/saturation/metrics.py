@@ -401,6 +401,33 @@ GROUPS: dict[str, tuple[Metric, ...]] = {
             "message, or what it said made no sense (conversation); the client is told 451. The log has the "
             "cause.",
         ),
+        Metric(
+            "upstream_up",
+            "gauge",
+            ("upstream",),
+            "Whether that after-filter server answered when it was last called: 1, or 0; absent where nobody "
+            "has called it yet. At 0 it is left alone for a while and then tried again; with all at 0 every "
+            "message is answered 451, and /-/ready 503.",
+        ),
+        Metric(
+            "upstream_transactions",
+            "counter",
+            ("upstream",),
+            "Messages begun with each server (MAIL). By it you see how upstream.balance divides them.",
+        ),
+        Metric(
+            "upstream_server_failures",
+            "counter",
+            ("upstream", "stage"),
+            "How often that server could not be reached (connect), or was lost in the middle of a message "
+            "(conversation). With several servers the message may have gone to another one.",
+        ),
+        Metric(
+            "upstream_server_connections",
+            "gauge",
+            ("upstream",),
+            'Connections to each server, by which "spread" chooses.',
+        ),
     ),
     "Postfix around us": (
         Metric(

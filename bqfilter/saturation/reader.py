@@ -14,10 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from bqfilter import breaker
 from bqfilter.ledger import Stage
+from bqfilter.places import HealthWord, Label
 from bqfilter.saturation.queues import Queue, QueueProbe
-from bqfilter.scanning import breaker
-from bqfilter.scanning.board import SCAN_SECONDS, Label, Place, ScannerBoard, ScannerWord
+from bqfilter.scanning.board import SCAN_SECONDS, ScannerBoard, ScannerPlace, ScannerWord
 from bqfilter.scoreboard import (
     FILE_NAME,
     MAGIC,
@@ -38,11 +39,15 @@ from bqfilter.scoreboard import (
     birth_of,
     read_entrance,
 )
+from bqfilter.upstream.board import UpstreamBoard, UpstreamPlace, UpstreamWord, row_of
 
 HUNG_AFTER = 10.0  # seconds without a heartbeat; the master's loop turns four times a second
 _FRESH = 2.0  # seconds: within them a heartbeat, or a sample, needs no further proof
+_GONE_AFTER = (
+    2.0  # seconds without any after-filter server; before it was called again, one failure says little
+)
 _LOOKS = 3  # at a slot that changes under our eyes
-_HEADER_WORDS = 21
+_HEADER_WORDS = 23
 
 _W = TypeVar("_W", bound=Words)
 
@@ -110,7 +115,7 @@ class ScannerFigures:
     """One scanner, over all slots."""
 
     label: Label
-    place: Place
+    place: ScannerPlace
     slot_count: int  # slots that have ever been used
 
     def total(self, word: ScannerWord) -> int:
@@ -124,9 +129,36 @@ class ScannerFigures:
 
     def breaker(self, now: float) -> breaker.State:
         """What its breaker says at this instant."""
-        return breaker.state_of(
-            self.place, self.label.failures, self.label.retry, now, max(self.slot_count, 1)
-        )
+        return breaker.state_of(self.place, self.label.terms, now, max(self.slot_count, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFigures:
+    """One after-filter server, over all rows."""
+
+    label: Label
+    place: UpstreamPlace
+    row_count: int  # rows that have ever been used
+
+    def total(self, word: UpstreamWord) -> int:
+        """A counter."""
+        return self.place.total(word)
+
+    @property
+    def is_up(self) -> bool | None:
+        """It answered whoever called it last; None where nobody has called it."""
+        answered = self.place.latest(HealthWord.SUCCEEDED_AT, self.row_count)
+        failed = self.place.latest(HealthWord.FAILED_AT, self.row_count)
+        return answered >= failed if answered or failed else None
+
+    @property
+    def out_since(self) -> float | None:
+        """When it began to be out of reach; None where it is not, as far as is known."""
+        return None if self.is_up is not False else breaker.failing_since(self.place, self.row_count)
+
+    def state(self, now: float, timeout: float = 0.0) -> breaker.State:
+        """What its breaker says at this instant."""
+        return breaker.state_of(self.place, self.label.terms, now, self.row_count, timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +171,19 @@ class Snapshot:
     slots: tuple[Slot, ...]  # those that have ever been used
     listeners: tuple[ListenerFigures, ...]
     scanners: tuple[ScannerFigures, ...] = ()
+    upstreams: tuple[UpstreamFigures, ...] = ()
+
+    @property
+    def upstream_gone_for(self) -> float | None:
+        """Seconds since the last after-filter server went out of reach; None while one may be there."""
+        since = [one.out_since for one in self.upstreams if one.label.is_present]
+        known = [instant for instant in since if instant is not None]
+        return max(self.taken_at - max(known), 0.0) if known and len(known) == len(since) else None
+
+    @property
+    def is_upstream_gone(self) -> bool:
+        """Are they out of reach for so long that it is no accident? Each was called again meanwhile."""
+        return self.upstream_gone_for is not None and self.upstream_gone_for >= _GONE_AFTER
 
     @property
     def life(self) -> Life:
@@ -244,7 +289,10 @@ class Board:
         if head[Header.VERSION] != VERSION:
             raise ValueError(f"a scoreboard of version {head[Header.VERSION]}, and {VERSION} is wanted")
         self._layout = Layout(
-            head[Header.SLOT_COUNT], head[Header.LISTENER_COUNT], head[Header.SCANNER_PLACES]
+            head[Header.SLOT_COUNT],
+            head[Header.LISTENER_COUNT],
+            head[Header.SCANNER_PLACES],
+            head[Header.UPSTREAM_PLACES],
         )
         if self._layout.slot_count > MAX_SLOTS or len(view) < self._layout.size:
             raise ValueError("a scoreboard cut short")
@@ -269,7 +317,17 @@ class Board:
         header = _copy(Words, self._view[self._layout.header])
         slots = tuple(self._used_slots())
         listeners = tuple(self._figures(len(slots)))
-        return Snapshot(now, wall, header, slots, listeners, tuple(self._scanner_figures(len(slots))))
+        scanners, upstreams = self._scanner_figures(len(slots)), self.upstreams(len(slots))
+        return Snapshot(now, wall, header, slots, listeners, tuple(scanners), upstreams)
+
+    def upstreams(self, used: int | None = None) -> tuple[UpstreamFigures, ...]:
+        """The after-filter servers, over this many slots, or as many as there are."""
+        rows = row_of(self._layout.slot_count if used is None else used)
+        board = UpstreamBoard(memoryview(bytes(self._view[self._layout.upstreams])), self._layout.slot_count)
+        return tuple(
+            UpstreamFigures(label, board.place(number, 0), rows)
+            for number, label in enumerate(board.labels())
+        )
 
     def _used_slots(self) -> Iterable[Slot]:
         """Slots are given away from the lowest on, so behind the first that never was there are none."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from bqfilter.ledger import Stage
 from bqfilter.saturation.queues import Queue
-from bqfilter.saturation.reader import Distribution, Life, Snapshot
+from bqfilter.saturation.reader import Distribution, Life, Snapshot, UpstreamFigures
 from bqfilter.scoreboard import (
     DURATION,
     STAGE_TIMES,
@@ -29,6 +29,7 @@ from bqfilter.scoreboard import (
     TallyWord,
     Word,
 )
+from bqfilter.upstream.board import UpstreamWord
 
 RESULT_WORDS = (
     Word.ACCEPTED, Word.QUARANTINED, Word.DISCARDED, Word.REJECTED, Word.TEMPFAILED, Word.OUTCOME_UNKNOWN,
@@ -84,6 +85,7 @@ class Verdict:
     remedy: str
     heartbeat_age: float | None
     is_draining: bool = False
+    gone_for: float | None = None  # since when no after-filter server is in reach; None where one may be
 
     @property
     def sentence(self) -> str:
@@ -94,7 +96,7 @@ class Verdict:
     @property
     def is_well(self) -> bool:
         """The master runs, and somebody could be served at once."""
-        return self.life is Life.RUNNING and self.exhausted_for is None
+        return self.life is Life.RUNNING and self.exhausted_for is None and self.gone_for is None
 
     @property
     def waiting_words(self) -> str:
@@ -125,6 +127,8 @@ class Verdict:
             case Life.RUNNING:
                 if self.is_draining:
                     yield "stopping"
+                if self.gone_for is not None:
+                    yield f"no after-filter server in reach for {duration(self.gone_for)}"
 
     def _pool(self) -> str:
         words = [f"busy {self.busy}/{self.limit}"]
@@ -155,6 +159,7 @@ def verdict(snapshot: Snapshot, queues: list[Queue]) -> Verdict:
         _remedy(snapshot, busy, exhausted_for),
         snapshot.heartbeat_age,
         snapshot.is_draining,
+        snapshot.upstream_gone_for,
     )
 
 
@@ -164,6 +169,8 @@ def _remedy(snapshot: Snapshot, busy: list[Slot], exhausted_for: float | None) -
             return "workers go on as they are; nobody replaces them: look at the master process"
         case Life.STOPPED | Life.DEAD:
             return "start bqfilterd"
+        case Life.RUNNING if snapshot.upstream_gone_for is not None:
+            return "every message is answered 451: see that the after-filter server runs and listens there"
         case Life.RUNNING if exhausted_for is None:
             return ""
         case Life.RUNNING if len(busy) < snapshot.worker_limit:
@@ -244,6 +251,7 @@ def as_value(later: Snapshot, queues: list[Queue], earlier: Snapshot | None = No
                 "conversation": later.total(Word.UPSTREAM_LOST),
             },
         },
+        "upstreams": [_server_value(later, one) for one in later.upstreams if one.label.is_present],
         "period": _period_value(period),
         "measured": measured(period, later),
         "sessions": [_session_value(later, slot) for slot in later.busy],
@@ -283,6 +291,7 @@ def as_text(later: Snapshot, queues: list[Queue], earlier: Snapshot | None = Non
         *_period_lines(period, is_whole=earlier is None),
         _total_line(later),
         _upstream_line(later, period),
+        *(_server_line(later, one) for one in later.upstreams if one.label.is_present),
         *_session_lines(later),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -350,6 +359,32 @@ def _upstream_line(later: Snapshot, period: Period) -> str:
     words.append(f"{later.total(Word.UNREACHED)} times out of reach")
     words.append(f"{later.total(Word.UPSTREAM_LOST)} times lost")
     return f"{'upstream':<10}{', '.join(words)}"
+
+
+def _server_line(later: Snapshot, server: UpstreamFigures) -> str:
+    words = [{True: "up", False: "out of reach", None: "not called yet"}[server.is_up]]
+    if server.out_since is not None:
+        words[0] += f" for {duration(later.taken_at - server.out_since)}"
+    words.append(f"{server.total(UpstreamWord.TRANSACTIONS)} transactions")
+    words.append(f"{server.total(UpstreamWord.OPEN)} connections open")
+    words.append(f"{server.total(UpstreamWord.UNREACHED)} times out of reach")
+    words.append(f"{server.total(UpstreamWord.LOST)} times lost")
+    return f"{'server':<10}{server.label.name}: {', '.join(words)}"
+
+
+def _server_value(later: Snapshot, server: UpstreamFigures) -> dict[str, Any]:
+    since = server.out_since
+    return {
+        "upstream": server.label.name,
+        "is_up": server.is_up,
+        "out_for": None if since is None else max(later.taken_at - since, 0.0),
+        "transactions": server.total(UpstreamWord.TRANSACTIONS),
+        "open": server.total(UpstreamWord.OPEN),
+        "failures": {
+            "connect": server.total(UpstreamWord.UNREACHED),
+            "conversation": server.total(UpstreamWord.LOST),
+        },
+    }
 
 
 def _session_lines(later: Snapshot) -> Iterator[str]:

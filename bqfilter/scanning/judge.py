@@ -12,7 +12,7 @@ from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.fields import Edit
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Clock, Deadline
-from bqfilter.scanning.board import Place
+from bqfilter.scanning.board import ScannerPlace
 from bqfilter.scanning.decision import decide, response_to
 from bqfilter.scanning.marks import Marker
 from bqfilter.scanning.plan import Judged
@@ -37,7 +37,7 @@ class Judge:
         hostname: str,
         clock: Clock,
         log: Log,
-        places: Mapping[str, Place] | None = None,
+        places: Mapping[str, ScannerPlace] | None = None,
         slots: int = 1,
         announce: Callable[[int], None] = to_nobody,
     ) -> None:

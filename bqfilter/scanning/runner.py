@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from traceback import format_exception_only
 
+from bqfilter.breaker import Breaker
 from bqfilter.config.actions import DEFER, Response
 from bqfilter.config.content import ScannerSettings
-from bqfilter.errors import ConversationLost, PeerTimeout, ScannerFailure
+from bqfilter.errors import BqfilterError, ConversationLost, PeerTimeout, ScannerFailure
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Clock, Deadline
-from bqfilter.scanning.board import Place
-from bqfilter.scanning.breaker import Breaker, is_its_fault
+from bqfilter.scanning.board import ScannerPlace, terms_of
 from bqfilter.scanning.report import Finding, Report
 from bqfilter.scanning.scanner import Scanner
 
@@ -30,7 +30,7 @@ class _Seat:
     """A scanner with all that belongs to it in this worker."""
 
     scanner: Scanner
-    place: Place
+    place: ScannerPlace
     breaker: Breaker
 
 
@@ -58,7 +58,7 @@ class Runner:
     def __init__(
         self,
         scanners: Sequence[Scanner],
-        places: Mapping[str, Place],
+        places: Mapping[str, ScannerPlace],
         slots: int,
         clock: Clock,
         log: Log,
@@ -169,13 +169,16 @@ def _words(mistake: BaseException) -> str:
     return format_exception_only(mistake)[-1].strip()
 
 
-def _seat(scanner: Scanner, places: Mapping[str, Place], slots: int, clock: Clock) -> _Seat:
+def _seat(scanner: Scanner, places: Mapping[str, ScannerPlace], slots: int, clock: Clock) -> _Seat:
     settings = scanner.settings
-    place = places.get(settings.name) or Place.unseen()
-    # After a reload with fewer workers ours may be a slot behind those of the pool.
-    slots = min(max(slots, place.index + 1), place.slot_count)
-    breaker = Breaker(place, settings.failures, settings.retry, clock, slots, settings.timeout)
+    place = places.get(settings.name) or ScannerPlace.unseen()
+    breaker = Breaker(place, terms_of(settings), clock, slots, settings.timeout)
     return _Seat(scanner, place, breaker)
+
+
+def is_its_fault(failure: BqfilterError | OSError) -> bool:
+    """A scanner that cannot be talked to, and not one that finds fault with a message."""
+    return isinstance(failure, ConversationLost)
 
 
 def _failure(settings: ScannerSettings, cause: str) -> Report:

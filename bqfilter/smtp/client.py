@@ -109,6 +109,20 @@ NO_CAPABILITIES = Capabilities({}, frozenset())
 
 
 @lru_cache(maxsize=8)
+def common(found: tuple[Capabilities, ...]) -> Capabilities:
+    """What every one of these servers, at least one, can do; of their limits of SIZE the smallest."""
+    first, *others = found
+    if not others:
+        return first
+    shared = [name for name in first.keywords if all(name in one.keywords for one in others)]
+    keywords = {name: first.keywords[name] for name in shared}
+    if b"SIZE" in keywords:
+        limits = [int(one.keywords[b"SIZE"]) for one in found if one.keywords[b"SIZE"].isdigit()]
+        keywords[b"SIZE"] = b"%d" % min(filter(None, limits), default=0)
+    return Capabilities(keywords, first.xforward.intersection(*(one.xforward for one in others)))
+
+
+@lru_cache(maxsize=8)
 def parse_capabilities(ehlo_reply: Reply) -> Capabilities:
     """Read a positive reply to EHLO (RFC 5321 section 4.1.1.1); its first line is a greeting."""
     keywords = {}

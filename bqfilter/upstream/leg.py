@@ -1,9 +1,9 @@
 """Upstream: a worker's leg to the after-filter servers; it lives as long as the worker.
 
-It picks a server, keeps a connection where that is wished, connects while the client is still talking, and
-carries one transaction at a time. A connection that turns out to be dead before DATA is replaced and the
-transaction so far is said again, without the client noticing: nothing has been handed over yet. After the
-final dot there is no second try, ever.
+It calls the server that `servers` picks, keeps a connection where that is wished, connects while the client
+is still talking, and carries one transaction at a time. A connection that turns out to be dead before DATA is
+replaced and the transaction so far is said again, perhaps to another server, without the client noticing:
+nothing has been handed over yet. After the final dot there is no second try, ever.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,13 @@ from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import Stream
 from bqfilter.scoreboard import UPSTREAM_READY, Slot, Word
-from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities
+from bqfilter.smtp.client import NO_CAPABILITIES, Capabilities, common
 from bqfilter.smtp.replies import Reply
+from bqfilter.upstream.board import UpstreamPlace
 from bqfilter.upstream.connection import Connection
+from bqfilter.upstream.servers import Servers
 
 _RESET_TIMEOUT = 1.0  # seconds; nobody waits for it but the worker
-_RETRY_FIRST_AFTER = 60.0  # seconds until the first server of the list is tried first again
 
 Connect = Callable[[SocketAddress, Clock], Stream]
 
@@ -41,14 +42,18 @@ class _Said:
 
 
 class Upstream:
-    """The leg to `addresses`, in order of preference. One per worker, whose slot shows how it fares."""
+    """The leg to the servers at `addresses`. One per worker, whose slot shows how it fares.
+
+    `places` are those of the servers in the scoreboard, of which `rows` rows are looked at.
+    """
 
     def __init__(
         self, settings: Settings, addresses: Sequence[SocketAddress], hostname: bytes,
         clock: Clock, connect: Connect, log: Log, slot: Slot | None = None,
+        places: Sequence[UpstreamPlace] = (), rows: int = 1,
     ) -> None:  # fmt: skip
         self._settings = settings
-        self._addresses = addresses
+        self._servers = Servers(settings, addresses, clock, places, rows)
         self._hostname = hostname
         self._clock = clock
         self._connect = connect
@@ -57,9 +62,8 @@ class Upstream:
         self._started_at = clock()  # the connection
         self._connection: Connection | None = None
         self._said: _Said | None = None
-        self._preferred = 0  # index of the server that worked last
-        self._preferred_at = clock()
-        self._capabilities: Capabilities | None = None
+        self._at = 0  # index of its server
+        self._announced: dict[int, Capabilities] = {}  # by each server that has answered
 
     @property
     def peer(self) -> str:
@@ -79,28 +83,34 @@ class Upstream:
             if self._connection is not None and self._connection.is_ready:
                 self._drop_if_stale(self._connection)
             if self._connection is None:
-                self._connection = self._start(self._first())
+                self._connection = self._start(self._servers.order()[0])
             self._connection.progress()
-        except ConversationLost:
-            self._hang_up()
+        except ConversationLost as loss:
+            self._pass_over(loss, is_last=not self._servers.are_several)
 
     def capabilities(self, limit: Deadline, ledger: Ledger) -> Capabilities:
         """What the after-filter server can do, as of the last EHLO; the first time this waits for it.
 
+        Of several servers, what all can do that have answered so far: which one it will be is not known yet.
         Without a server there is nothing to announce: the client learns of the trouble with MAIL.
         """
-        if self._capabilities is None:
+        if not self._announced:
             try:
                 self._open(limit, ledger)
             except UpstreamFailure:
                 return NO_CAPABILITIES
-        return self._capabilities or NO_CAPABILITIES
+        return common(tuple(self._announced.values()))
 
     def begin(self, client: Client, mail: bytes, limit: Deadline, ledger: Ledger) -> Reply:
         """Open a transaction with the client's MAIL line. Raises UpstreamFailure."""
         said = self._said = _Said(client, mail)
         self._slot.serve(client.address)
-        reply = self._with_replay(lambda connection: connection.begin(client, mail, limit), limit, ledger)
+
+        def say(connection: Connection) -> Reply:
+            self._servers.began(self._at)
+            return connection.begin(client, mail, limit)
+
+        reply = self._with_replay(say, limit, ledger)
         said.is_open = reply.is_positive
         return reply
 
@@ -143,10 +153,10 @@ class Upstream:
             self._hang_up()  # in the middle of content there is no other way out
             if early is not None:
                 return early
-            self._slot.count(Word.UPSTREAM_LOST)
+            self._count_loss()
             raise UpstreamFailure(f"{connection.peer}: {loss.cause} while sending content") from loss
         except OutcomeUnknown:
-            self._slot.count(Word.UPSTREAM_LOST)
+            self._count_loss()
             raise
         self._said = None
         return reply
@@ -183,7 +193,7 @@ class Upstream:
 
     def disown(self) -> None:
         """Leave a server whose answers make no sense: it counts as lost."""
-        self._slot.count(Word.UPSTREAM_LOST)
+        self._count_loss()
         self.abandon()
 
     def close(self) -> None:
@@ -191,8 +201,7 @@ class Upstream:
         self._said = None
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
-            self._slot[Word.UPSTREAM_OPEN] = 0
+            self._forget()
 
     def close_if_idle(self) -> None:
         """Give a kept connection back that has lain unused too long, or that the server has closed."""
@@ -219,15 +228,22 @@ class Upstream:
         """
         said = self._open_transaction()
         connection = self._open(limit, ledger)
-        may_retry = not said.is_replayed and (said.is_open or connection.is_kept)
+        is_news = not said.is_open and not connection.is_kept  # a kept one may have gone for its age
+        may_retry = not said.is_replayed and (not is_news or self._servers.are_several)
         ledger.enter(Stage.UPSTREAM_WAIT, limit.at)
         try:
             reply = step(connection)
-            if reply.code != 421 or not may_retry:
+            if reply.code != 421:
+                return reply
+            if is_news:
+                self._servers.failed(self._at)
+            if not may_retry:
                 return reply
             cause = str(reply)
         except ConversationLost as loss:
             cause = loss.cause
+            if is_news:
+                self._servers.failed(self._at)
             if not may_retry or isinstance(loss, PeerTimeout):
                 raise self._failed(cause) from loss
         self._log.info("upstream connection replaced", upstream=self.peer, cause=cause)
@@ -240,6 +256,7 @@ class Upstream:
     def _say_again(self, said: _Said, limit: Deadline, ledger: Ledger) -> None:
         """MAIL and the recipients once more; each was accepted before and has to be accepted again."""
         connection = self._open(limit, ledger)
+        self._servers.began(self._at)
         ledger.enter(Stage.UPSTREAM_WAIT, limit.at)
         try:
             replies = [connection.begin(said.client, said.mail, limit)]
@@ -253,7 +270,7 @@ class Upstream:
     def _failed(self, cause: str) -> UpstreamFailure:
         peer = self.peer
         self._hang_up()
-        self._slot.count(Word.UPSTREAM_LOST)
+        self._count_loss()
         return UpstreamFailure(f"{peer}: {cause}" if peer else cause)
 
     def _open(self, limit: Deadline, ledger: Ledger) -> Connection:
@@ -263,51 +280,61 @@ class Upstream:
         ledger.enter(Stage.UPSTREAM_CONNECT, limit.at)
         causes = []
         order = self._order()
-        for index in order:
+        for tried, index in enumerate(order, start=1):
+            others = len(order) - tried
             try:
-                return self._open_one(index, limit)
+                return self._open_one(index, limit, others)
             except ConversationLost as loss:
-                causes.append(f"{self._addresses[index]}: {loss.cause}")
-                self._hang_up()
+                causes.append(f"{self._servers.addresses[index]}: {loss.cause}")
+                self._pass_over(loss, is_last=not others or limit.has_passed)
                 if limit.has_passed:
                     break
         self._slot.count(Word.UNREACHED)
         raise UpstreamFailure("; ".join(causes))
 
-    def _open_one(self, index: int, limit: Deadline) -> Connection:
+    def _open_one(self, index: int, limit: Deadline, others: int) -> Connection:
         if self._connection is None:
             self._connection = self._start(index)
-        self._connection.open(limit)
+        self._connection.open(self._servers.patience(index, limit, others))
         self._slot.observe(UPSTREAM_READY, self._clock() - self._started_at)
-        self._learn(self._connection.capabilities)
-        if index != self._preferred:
-            self._log.warning("after-filter server changed", upstream=self._connection.peer)
-            self._preferred, self._preferred_at = index, self._clock()
+        self._servers.answered(index)
+        self._learn(index, self._connection.capabilities)
         return self._connection
 
-    def _learn(self, capabilities: Capabilities) -> None:
+    def _pass_over(self, loss: ConversationLost, *, is_last: bool) -> None:
+        """The server could not be reached. Where it was the last, the message's own line says so."""
+        if not is_last:
+            self._log.warning(
+                "after-filter server not reached, trying the next",
+                upstream=str(self._servers.addresses[self._at]),
+                cause=loss.cause,
+            )
+        self._servers.unreached(self._at)
+        self._hang_up()
+
+    def _learn(self, index: int, capabilities: Capabilities) -> None:
         """Remember what was announced; a server that hears nothing of the client is worth a line, once."""
-        if not capabilities.xforward and (self._capabilities is None or self._capabilities.xforward):
+        known = self._announced.get(index)
+        if not capabilities.xforward and (known is None or known.xforward):
             self._log.warning(
                 "after-filter server announces no XFORWARD: it takes every message for one of this host",
                 upstream=self.peer,
                 remedy="set smtpd_authorized_xforward_hosts there",
             )
-        self._capabilities = capabilities
-
-    def _first(self) -> int:
-        """The server to try first: the one that worked last, and from time to time the first of the list."""
-        if self._preferred and self._clock() - self._preferred_at > _RETRY_FIRST_AFTER:
-            self._preferred, self._preferred_at = 0, self._clock()
-        return self._preferred
+        self._announced[index] = capabilities
 
     def _order(self) -> list[int]:
-        first = self._preferred if self._connection is not None else self._first()
-        return [first, *(index for index in range(len(self._addresses)) if index != first)]
+        """The servers in the order in which they are tried; one that is being called already comes first."""
+        order = self._servers.order()
+        if self._connection is None:
+            return order
+        return [self._at, *(index for index in order if index != self._at)]
 
     def _start(self, index: int) -> Connection:
-        self._started_at = self._clock()
-        stream = self._connect(self._addresses[index], self._clock)
+        self._at, self._started_at = index, self._clock()
+        self._servers.trying(index)
+        stream = self._connect(self._servers.addresses[index], self._clock)
+        self._servers.opened(index)
         self._slot[Word.UPSTREAM_OPEN] = 1
         return Connection(stream, self._settings.timeouts, self._hostname, self._clock)
 
@@ -318,5 +345,14 @@ class Upstream:
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.abort()
-            self._connection = None
-            self._slot[Word.UPSTREAM_OPEN] = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        self._connection = None
+        self._servers.closed(self._at)
+        self._slot[Word.UPSTREAM_OPEN] = 0
+
+    def _count_loss(self) -> None:
+        """It was lost in the middle of a message."""
+        self._slot.count(Word.UPSTREAM_LOST)
+        self._servers.lost(self._at)

@@ -56,8 +56,8 @@ class Sink(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, capabilities: tuple[bytes, ...] = _CAPABILITIES) -> None:
-        super().__init__(("127.0.0.1", 0), Conversation)
+    def __init__(self, capabilities: tuple[bytes, ...] = _CAPABILITIES, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Conversation)
         self.capabilities = capabilities
         self.messages: list[Message] = []
         self.heard: list[str] = []  # phases at which something came: commands, CONTENT, and "." for its end

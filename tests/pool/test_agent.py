@@ -3,7 +3,6 @@
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
@@ -12,13 +11,6 @@ from bqfilter.net.listeners import bind_inet
 from bqfilter.pool.agent import Agent, AgentServer
 from bqfilter.scoreboard import MasterWord, Scoreboard, State
 from tests.saturation.boards import scoreboard
-
-
-@dataclass
-class Known:
-    """In place of a Reach."""
-
-    is_gone: bool = False
 
 
 def pool(idle: int, busy: int, limit: int = 20) -> Scoreboard:
@@ -30,7 +22,7 @@ def pool(idle: int, busy: int, limit: int = 20) -> Scoreboard:
 
 
 def agent(board: Scoreboard, minimum: int = 10, *, is_gone: bool = False) -> Agent:
-    made = Agent(board, Known(is_gone), minimum)  # type: ignore[arg-type]
+    made = Agent(board, lambda: is_gone, minimum)
     made.look(1000.0)
     return made
 

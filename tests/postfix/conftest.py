@@ -161,7 +161,10 @@ class Filters:
         return {"listen": [{"endpoint": self._endpoint("filter"), "backlog": 256}], **merged, **arrays}
 
     def start(self, after: str = "after", **tables: Any) -> Bqfilterd:
-        program = start_bqfilterd(self.directory, self.settings(after, **tables))
+        return self.start_with(self.settings(after, **tables))
+
+    def start_with(self, settings: Settings) -> Bqfilterd:
+        program = start_bqfilterd(self.directory, settings)
         self._started.append(program)
         return program
 

@@ -207,17 +207,19 @@ class Inbox:
         line = b"\nDelivered-To: %s\n" % recipient.encode()
         return [path.read_bytes() for path in self._paths() if line in self._top(path)]
 
+    def recipients(self) -> list[str]:
+        """To whom there is mail, with repetitions."""
+        found = (
+            re.search(rb"^Delivered-To: (\S+)$", self._top(path), re.MULTILINE) for path in self._paths()
+        )
+        return [one[1].decode() for one in found if one]
+
     def wait_for(self, recipient: str, count: int = 1, limit: float = 30.0) -> list[bytes]:
         return eventually(
             lambda: found if len(found := self.messages(recipient)) >= count else None,
             f"{count} message(s) to {recipient}",
             limit,
         )
-
-    def recipients(self) -> set[str]:
-        """All to whom something has been delivered so far."""
-        found = (re.search(rb"\nDelivered-To: ([^\n]+)\n", self._top(path)) for path in self._paths())
-        return {match[1].decode() for match in found if match}
 
     def _paths(self) -> list[Path]:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
@@ -257,6 +259,13 @@ class PostfixInstance:
         for service in self._services:
             if service.name in self._ports:
                 self._wait_until_it_listens(service.name)
+
+    def start_again(self) -> None:
+        """After `stop`, with the same queue."""
+        done = self._postfix("start")
+        assert done.returncode == 0, f"postfix start: {done.stdout.decode()}{self._maillog_text()}"
+        for service in self._services:
+            self._wait_until_it_listens(service.name)
 
     def stop(self) -> None:
         """`postfix stop`; a master that is left, say by a broken configuration, is killed by its pid."""

@@ -152,7 +152,7 @@ class ManyAttacks:
 
     def smuggled(self, postfix: PostfixInstance) -> list[bytes]:
         """The endings that were taken for one."""
-        return [self.hidden[address] for address in postfix.inbox.recipients() & self.hidden.keys()]
+        return [self.hidden[address] for address in self.hidden.keys() & postfix.inbox.recipients()]
 
     @property
     def expected(self) -> bytes:

@@ -6,19 +6,28 @@ from collections.abc import Sequence
 
 from bqfilter.config.content import ClamdSettings
 from bqfilter.ledger import Stage
+from bqfilter.net.address import SocketAddress
+from bqfilter.places import Terms
 from bqfilter.saturation.reader import Board, Snapshot
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scoreboard import Entrance, MasterWord, Scoreboard, Slot
+from bqfilter.upstream.board import UpstreamBoard
 
 TCP = Entrance("inet:127.0.0.1:10025", socket.AF_INET, 1)
 UNIX = Entrance("unix:/run/bqfilter/smtp.sock", socket.AF_UNIX, 2)
+AFTER, SPARE = (SocketAddress(socket.AF_INET, ("127.0.0.1", port)) for port in (10026, 10027))
 NOW = 100000.0
 
 
 def scoreboard(workers: int = 2, listeners: Sequence[Entrance] = (TCP,)) -> Scoreboard:
-    """All workers idle, and a master that was here a moment ago; one scanner, which nobody has asked."""
-    made = Scoreboard.anonymous(workers + 2, listeners, scanner_places=2)
+    """All workers idle, and a master that was here a moment ago.
+
+    There is one scanner, which nobody has asked, and two after-filter servers, which nobody has called.
+    """
+    made = Scoreboard.anonymous(workers + 2, listeners, scanner_places=2, upstream_places=3)
     ScannerBoard(made.scanners, workers + 2).assign([ClamdSettings(endpoints=(), name="clamav")])
+    servers = UpstreamBoard(made.upstreams, workers + 2)
+    servers.assign([AFTER, SPARE], Terms(1, 1.0, 60.0))
     made.header[MasterWord.WORKERS] = workers
     made.header[MasterWord.GENERATION] = 1
     made.header.set_seconds(MasterWord.PROXY_TIMEOUT, 100.0)

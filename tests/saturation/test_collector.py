@@ -12,15 +12,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from bqfilter.breaker import Breaker
 from bqfilter.config.content import ClamdSettings
 from bqfilter.ledger import Stage
+from bqfilter.places import Terms
 from bqfilter.saturation.collector import BoardCollector
 from bqfilter.saturation.metrics import METRICS
 from bqfilter.saturation.neighbours import Neighbour, Survey
 from bqfilter.saturation.queues import UNKNOWN, Queue, QueueProbe
 from bqfilter.saturation.reader import Board
 from bqfilter.scanning.board import ScannerBoard
-from bqfilter.scanning.breaker import Breaker
 from bqfilter.scanning.report import Finding
 from bqfilter.scoreboard import (
     MESSAGE_SIZE,
@@ -32,8 +33,9 @@ from bqfilter.scoreboard import (
     TallyWord,
     Word,
 )
+from bqfilter.upstream.board import UpstreamBoard, UpstreamWord, row_of
 from tests.doubles.settings import settings
-from tests.saturation.boards import NOW, TCP, UNIX, occupy, scoreboard
+from tests.saturation.boards import AFTER, NOW, SPARE, TCP, UNIX, occupy, scoreboard
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -96,7 +98,14 @@ def everything() -> BoardCollector:
     board.header.set_seconds(MasterWord.SESSION_LIMIT, 30.0)
     board.slots[0][Word.MEMORY] = 1 << 20
     board.slots[0].move_in(os.getpid())
+    server_of(board, 0).answered()
     return collector(board, [TCP_QUEUE, UNIX_QUEUE], surveyed(BEFORE))
+
+
+def server_of(board: Scoreboard, number: int, slot: int = 0) -> Breaker:
+    """What a worker knows of one of the after-filter servers."""
+    place = UpstreamBoard(board.upstreams, len(board.slots)).place(number, row_of(slot))
+    return Breaker(place, Terms(1, 1.0, 60.0), time.monotonic, row_of(len(board.slots)))
 
 
 def test_every_metric_that_is_declared_is_collected_and_no_other() -> None:
@@ -127,7 +136,7 @@ def test_no_label_names_a_process_a_sender_or_a_client() -> None:
     labels = {label for metric in METRICS.values() for label in metric.labels}
     assert labels == {
         "version", "python", "state", "phase", "mode", "slot", "stat", "reason", "listener", "probe",
-        "result", "stage", "source", "service", "role", "filter", "finding",
+        "result", "stage", "source", "service", "role", "filter", "finding", "upstream",
     }  # fmt: skip
 
 
@@ -151,7 +160,7 @@ def test_an_open_breaker_shows_and_one_that_is_not_there_does_not() -> None:
     clamav = ClamdSettings(endpoints=(), name="clamav", failures=2, retry=3600.0)
     records.assign([clamav])
     for slot in (0, 1):
-        Breaker(records.place(0, slot), 2, 3600.0, time.monotonic, 2).failed()
+        Breaker(records.place(0, slot), Terms(2, 3600.0, 3600.0), time.monotonic, 2).failed()
     label = (("filter", "clamav"),)
     assert scrape(collector(board))["bqfilterd_filter_breaker_open", label] == 1
 
@@ -161,6 +170,34 @@ def test_an_open_breaker_shows_and_one_that_is_not_there_does_not() -> None:
     found = scrape(collector(board))
     assert ("bqfilterd_filter_breaker_open", label) not in found
     assert ("bqfilterd_filter_reports_total", (*label, ("finding", "error"))) in found
+
+
+def test_each_after_filter_server_is_up_or_not_and_unknown_before_anybody_has_called_it() -> None:
+    board = scoreboard()
+    labels = [(("upstream", str(address)),) for address in (AFTER, SPARE)]
+    assert "bqfilterd_upstream_up" not in names(scrape(collector(board)))
+
+    server_of(board, 0, slot=1).answered()
+    server_of(board, 1).failed()
+    found = scrape(collector(board))
+    assert [found["bqfilterd_upstream_up", label] for label in labels] == [1, 0]
+
+    server_of(board, 1, slot=1).answered()
+    server_of(board, 0).failed()
+    found = scrape(collector(board))
+    assert [found["bqfilterd_upstream_up", label] for label in labels] == [0, 1]
+
+
+def test_what_became_of_an_after_filter_server_that_is_not_in_the_list_any_more_is_not_said() -> None:
+    board = scoreboard()
+    server_of(board, 0).failed()
+    servers = UpstreamBoard(board.upstreams, len(board.slots))
+    servers.place(0, row_of(1)).own.count(UpstreamWord.UNREACHED)
+    servers.assign([SPARE], Terms(1, 1.0, 60.0))
+    found = scrape(collector(board))
+
+    assert "bqfilterd_upstream_up" not in names(found)
+    assert value(found, "upstream_server_failures_total", upstream=str(AFTER), stage="connect") == 1
 
 
 def test_histograms_are_cumulative_and_agree_with_their_count() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.config.content import ScannerSettings
-from bqfilter.scanning.board import SCAN_SECONDS, Label, Place, ScannerBoard, ScannerWord
+from bqfilter.places import Label, Terms
+from bqfilter.scanning.board import SCAN_SECONDS, ScannerBoard, ScannerPlace, ScannerWord
 from bqfilter.scanning.report import Finding
 from bqfilter.scoreboard import SCANNER_PLACE_BYTES, SCANNER_RECORD_BYTES
 from tests.doubles.scanners import scanner
@@ -41,31 +42,33 @@ def test_a_label_says_whose_place_it_is_and_when_its_breaker_opens() -> None:
     assert given_board.labels() == []
 
     assert given_board.assign(tables("clamd", longest)) == []
-    assert given_board.labels() == [Label("clamd", 3, 7.5, True), Label(longest, 3, 7.5, True)]
+    terms = Terms(3, 7.5, 7.5)
+    assert given_board.labels() == [Label("clamd", terms), Label(longest, terms)]
 
 
 def test_a_place_belongs_to_its_name_whatever_a_reload_brings() -> None:
     given_board = board()
     given_board.assign(tables("clamd", "spamd"))
-    given_board.places(["spamd"], 1)["spamd"].note(Finding.HIT, 1.0)
+    given_board.places(["spamd"], 1)[0].note(Finding.HIT, 1.0)
     given_board.assign(tables("rspamd"))
     assert names(given_board) == {"clamd": False, "spamd": False, "rspamd": True}
 
     given_board.assign(tables("spamd", "clamd"))
 
     assert names(given_board) == {"clamd": True, "spamd": True, "rspamd": False}
-    assert given_board.places(["spamd"], 2)["spamd"].total(ScannerWord.HIT) == 1
-    assert given_board.places(["clamd"], 2)["clamd"].total(ScannerWord.HIT) == 0
+    spamd, clamd = given_board.places(["spamd", "clamd"], 2)
+    assert spamd.total(ScannerWord.HIT) == 1
+    assert clamd.total(ScannerWord.HIT) == 0
 
 
 def test_a_scanner_without_a_place_works_without_figures() -> None:
     given_board = board(places=1)
 
     assert given_board.assign(tables("clamd", "spamd")) == ["spamd"]
-    places = given_board.places(["clamd", "spamd"], 3)
-    places["spamd"].note(Finding.CLEAN, 0.1)
-    assert places["spamd"].slot_count == 1
-    assert places["clamd"].total(ScannerWord.CLEAN) == 0
+    clamd, spamd = given_board.places(["clamd", "spamd"], 3)
+    spamd.note(Finding.CLEAN, 0.1)
+    assert spamd.row_count == 1
+    assert clamd.total(ScannerWord.CLEAN) == 0
 
 
 def test_no_room_is_no_place() -> None:
@@ -73,25 +76,13 @@ def test_no_room_is_no_place() -> None:
 
 
 def test_what_was_not_asked_took_no_time() -> None:
-    place = Place.unseen()
+    place = ScannerPlace.unseen()
     place.note(Finding.UNSCANNED, None)
     place.note(Finding.ERROR, 0.3)
 
     assert (place.total(ScannerWord.UNSCANNED), place.total(ScannerWord.ERROR)) == (1, 1)
     assert place.own.buckets(SCAN_SECONDS) == [0, 0, 0, 1, 0, 0, 0]
     assert place.own.seconds(SCAN_SECONDS.sum) == 0.3
-
-
-def test_instants_are_found_in_the_slots_that_are_asked_about() -> None:
-    given_board = board()
-    given_board.assign(tables("clamd"))
-    for slot, at in enumerate([5.0, 9.0, 2.0, 11.0]):
-        given_board.place(0, slot).own.set_seconds(ScannerWord.FAILED_AT, at)
-        given_board.place(0, slot).own[ScannerWord.STREAK] = slot + 1
-    place = given_board.place(0, 0)
-
-    assert [place.latest(ScannerWord.FAILED_AT, slots) for slots in (1, 2, 3, 4)] == [5, 9, 9, 11]
-    assert [place.failures_since(5.0, slots) for slots in (1, 2, 3, 4)] == [0, 2, 2, 6]
 
 
 @pytest.mark.parametrize("slot", range(SLOTS))
@@ -124,7 +115,7 @@ def test_counters_never_fall_and_count_what_was_noted(
         if step == "reload":
             given_board.assign(tables(*sorted(subject)))
         elif subject in names(given_board):
-            given_board.places([subject], slot)[subject].note(finding, 0.1)
+            given_board.places([subject], slot)[0].note(finding, 0.1)
             expected[subject, finding] += 1
         for number, name in enumerate(names(given_board)):
             place = given_board.place(number, 0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bqfilter.config.actions import DEFER
 from bqfilter.errors import (
+    ConversationLost,
     PeerLost,
     PeerTimeout,
     PeerUnreachable,
@@ -22,9 +23,9 @@ from bqfilter.log import Log
 from bqfilter.mail.envelope import Client, Envelope
 from bqfilter.mail.message import Message
 from bqfilter.net.deadline import Deadline
-from bqfilter.scanning.board import Place, ScannerWord
+from bqfilter.scanning.board import ScannerPlace, ScannerWord
 from bqfilter.scanning.report import CLEAN, Finding, Report
-from bqfilter.scanning.runner import Examination, Runner
+from bqfilter.scanning.runner import Examination, Runner, is_its_fault
 from bqfilter.scoreboard import SCANNER_RECORD_BYTES
 from bqfilter.smtp.commands import Mail
 from tests.doubles.clock import FakeClock
@@ -51,7 +52,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.own = RecordingSink()
         self.sink = RecordingSink()
-        self.places = {one.settings.name: Place.unseen() for one in self.scanners}
+        self.places = {one.settings.name: ScannerPlace.unseen() for one in self.scanners}
         self.runner = Runner(self.scanners, self.places, 1, self.clock, Log(self.own, is_json=False))
         self.case = self.new_case()
 
@@ -275,11 +276,29 @@ def test_an_answer_about_a_message_ends_a_row_of_failures(clock: FakeClock) -> N
     assert len(fake.calls) == 6
 
 
+@pytest.mark.parametrize(
+    ("failure", "is_blamed"),
+    [
+        (PeerUnreachable("refused"), True),
+        (PeerTimeout("silent"), True),
+        (PeerLost("closed"), True),
+        (ProtocolViolation("nonsense"), True),
+        (ScannerFailure("cannot read this message"), False),
+        (OSError("spool"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_scanner_is_blamed_where_nobody_can_talk_to_it(
+    failure: ConversationLost | ScannerFailure | OSError, is_blamed: bool
+) -> None:
+    assert is_its_fault(failure) is is_blamed
+
+
 def test_a_worker_in_a_slot_behind_those_of_the_pool_has_a_breaker_too(clock: FakeClock) -> None:
     """After a reload with fewer workers, until those from before have left."""
     memory = memoryview(bytearray(8 * SCANNER_RECORD_BYTES))
     fake = scanner("a", PeerLost("gone"), clock=clock, takes=1, failures=2)
-    runner = Runner([fake], {"a": Place(memory, 7)}, 4, clock, Log(RecordingSink(), is_json=False))
+    runner = Runner([fake], {"a": ScannerPlace(memory, 7)}, 4, clock, Log(RecordingSink(), is_json=False))
     for _ in range(5):
         case = Examination(Message.in_memory(CONTENT), ENVELOPE, Deadline.after(clock, 80))
         runner.examine(case, ["a"], never, Log(RecordingSink(), is_json=False))

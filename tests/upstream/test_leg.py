@@ -163,24 +163,128 @@ def refusing(clock: FakeClock, server: FakeUpstream, refused: SocketAddress) -> 
     return one
 
 
+NOT_REACHED = "warning: after-filter server not reached, trying the next"
+
+
 def test_the_next_server_is_tried_when_one_refuses(clock: FakeClock) -> None:
     one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
 
     assert one.begin().code == 250
     assert one.upstream.peer == str(SECOND)
-    assert one.sink.alarms == [f"warning: after-filter server changed upstream={SECOND}"]
+    assert one.sink.alarms == [f'{NOT_REACHED} upstream={FIRST} cause="Connection refused"']
 
 
-def test_the_one_that_worked_stays_the_first_choice_for_a_minute(clock: FakeClock) -> None:
+def test_one_that_refused_is_left_alone_until_its_time_has_come(clock: FakeClock) -> None:
     one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
-    one.pass_one()
-    clock.advance(59)
-    one.pass_one()
+    for _ in range(10):
+        one.pass_one()
+        clock.advance(0.09)
     assert len(one.sink.alarms) == 1
 
-    clock.advance(2)
+    clock.advance(0.1)
     one.pass_one()
-    assert [stream.peer for stream in one.server.connections] == [str(SECOND)] * 3
+    assert len(one.sink.alarms) == 2
+    assert [stream.peer for stream in one.server.connections] == [str(SECOND)] * 11
+
+
+def test_one_that_refuses_while_the_client_is_still_talking_costs_the_message_nothing(
+    clock: FakeClock,
+) -> None:
+    one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
+    one.upstream.prepare()
+    assert one.server.connections == []
+
+    assert one.begin().code == 250
+    assert one.upstream.peer == str(SECOND)
+    assert len(one.sink.alarms) == 1
+
+
+def test_one_whose_time_has_come_gets_a_few_seconds_where_there_are_others(clock: FakeClock) -> None:
+    one = refusing(clock, FakeUpstream(clock, FORWARDING), FIRST)
+    one.pass_one()
+    clock.advance(1)
+    one.upstream._connect = one.server.connect
+    one.server.tell(b"CONNECT", SILENCE)
+    before = clock()
+
+    assert one.begin().code == 250
+    assert clock() - before == 5
+    assert one.upstream.peer == str(SECOND)
+
+
+def test_when_none_is_well_all_are_tried_all_the_same(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING, connect=[b"421 no\r\n"] * 2), addresses=2)
+    with pytest.raises(UpstreamFailure):
+        one.begin()
+
+    assert one.begin().code == 250
+    assert [stream.peer for stream in one.server.connections] == [str(FIRST), str(SECOND), str(FIRST)]
+
+
+@pytest.mark.parametrize("farewell", [b"421 too many\r\n", HANGUP], ids=["421", "hung up"])
+def test_a_message_that_a_server_has_no_time_for_goes_to_the_next(clock: FakeClock, farewell: bytes) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING, mail=[farewell]), addresses=2)
+    one.upstream.prepare()
+    one.upstream.capabilities(one.limit, one.ledger)
+
+    clock.advance(0.1)
+    assert one.pass_one().code == 250
+    assert [stream.peer for stream in one.server.connections] == [str(FIRST), str(SECOND)]
+    assert len(one.server.messages) == 1
+
+
+def test_both_have_no_time_for_it_and_the_client_hears_that(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING, mail=[b"421 busy\r\n"] * 3), addresses=2)
+    one.upstream.capabilities(one.limit, one.ledger)
+    clock.advance(0.1)
+
+    assert one.begin() == Reply(421, (b"busy",))
+    assert [stream.peer for stream in one.server.connections] == [str(FIRST), str(SECOND)]
+
+
+def test_messages_are_spread_over_all_that_are_well(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING), "upstream.balance = 'spread'", addresses=2)
+    for _ in range(10):
+        one.pass_one()
+
+    peers = [stream.peer for stream in one.server.connections]
+    assert peers.count(str(FIRST)) == peers.count(str(SECOND)) == 5
+
+
+def test_a_kept_connection_is_used_up_before_another_server_is_chosen(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, FORWARDING), KEEP, "upstream.balance = 'spread'", addresses=2)
+    for _ in range(6):
+        one.pass_one()
+
+    assert {stream.peer for stream in one.server.connections} == {str(FIRST), str(SECOND)}
+    assert len(one.server.connections) == 2
+
+
+def test_what_is_announced_is_what_all_servers_can_do_that_have_answered(clock: FakeClock) -> None:
+    server = FakeUpstream(clock, [b"SIZE 100", b"8BITMIME", b"SMTPUTF8", XFORWARD])
+    one = bench(clock, server, "upstream.balance = 'spread'", addresses=2)
+    assert b"SMTPUTF8" in one.upstream.capabilities(one.limit, one.ledger).keywords
+    one.pass_one()
+    server.keywords = (b"after.example", b"SIZE 50", b"8BITMIME", XFORWARD)
+    one.pass_one()
+
+    assert one.upstream.capabilities(one.limit, one.ledger).keywords.keys() == {
+        b"SIZE", b"8BITMIME", b"XFORWARD",
+    }  # fmt: skip
+    assert one.upstream.capabilities(one.limit, one.ledger).keywords[b"SIZE"] == b"50"
+
+
+def test_a_server_that_can_do_less_than_was_announced_says_so_itself(clock: FakeClock) -> None:
+    """Its refusal reaches the client; the lines of the client are never changed for it."""
+    server = FakeUpstream(clock, [b"SMTPUTF8", XFORWARD])
+    one = bench(clock, server)
+    assert b"SMTPUTF8" in one.upstream.capabilities(one.limit, one.ledger).keywords
+    one.upstream.close()
+    server.keywords = (b"after.example", XFORWARD)
+    server.tell(b"MAIL", b"555 5.5.4 Unsupported option: SMTPUTF8\r\n")
+
+    assert one.begin().code == 555
+    assert one.server.commands[-1] == MAIL
 
 
 def test_with_no_server_left_the_failure_names_all(clock: FakeClock) -> None:
@@ -194,11 +298,20 @@ def test_with_no_server_left_the_failure_names_all(clock: FakeClock) -> None:
     assert all(stream.is_closed for stream in one.server.connections)
 
 
-def test_when_the_time_is_over_no_further_server_is_tried(clock: FakeClock) -> None:
+def test_one_that_is_silent_leaves_the_others_their_share_of_the_time(clock: FakeClock) -> None:
     one = bench(clock, FakeUpstream(clock, connect=[SILENCE]), "timeouts.greeting = '3600s'", addresses=2)
+    before = clock()
+
+    assert one.begin().code == 250
+    assert clock() - before == 95 / 2
+
+
+def test_when_the_time_is_over_no_further_server_is_tried(clock: FakeClock) -> None:
+    one = bench(clock, FakeUpstream(clock, connect=[SILENCE, SILENCE]), addresses=2)
+    limit = Deadline.after(clock, 0)
 
     with pytest.raises(UpstreamFailure):
-        one.begin()
+        one.upstream.begin(Client(), MAIL, limit, one.ledger)
     assert len(one.server.connections) == 1
 
 

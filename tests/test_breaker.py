@@ -1,4 +1,4 @@
-"""Breaker: the whole pool leaves a scanner alone that fails, and comes back to it, one worker at a time."""
+"""Breaker: the whole pool leaves alone what fails, and comes back to it, one worker at a time."""
 
 from dataclasses import dataclass, field
 
@@ -6,16 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqfilter.errors import (
-    ConversationLost,
-    PeerLost,
-    PeerTimeout,
-    PeerUnreachable,
-    ProtocolViolation,
-    ScannerFailure,
-)
-from bqfilter.scanning.board import Place, ScannerWord
-from bqfilter.scanning.breaker import Breaker, State, is_its_fault, state_of
+from bqfilter.breaker import Breaker, State, state_of
+from bqfilter.places import HealthWord, Terms
+from bqfilter.scanning.board import ScannerPlace
 from bqfilter.scoreboard import SCANNER_RECORD_BYTES
 from tests.doubles.clock import FakeClock
 
@@ -26,23 +19,25 @@ FAILURES = 3
 
 @dataclass
 class Pool:
-    """The breakers of one scanner in some workers."""
+    """The breakers of one scanner in some workers; with `longest` its pauses grow."""
 
     size: int = 4
     failures: int = FAILURES
+    longest: float = RETRY
     timeout: float = TIMEOUT
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
         memory = memoryview(bytearray(self.size * SCANNER_RECORD_BYTES))
-        self.places = [Place(memory, index) for index in range(self.size)]
+        self.places = [ScannerPlace(memory, index) for index in range(self.size)]
+        self.terms = Terms(self.failures, RETRY, self.longest)
         self.workers = [
-            Breaker(place, self.failures, RETRY, self.clock, self.size, self.timeout) for place in self.places
+            Breaker(place, self.terms, self.clock, self.size, self.timeout) for place in self.places
         ]
 
     @property
     def state(self) -> State:
-        return state_of(self.places[0], self.failures, RETRY, self.clock(), self.size, self.timeout)
+        return state_of(self.places[0], self.terms, self.clock(), self.size, self.timeout)
 
     def fail(self, *workers: int) -> None:
         for worker in workers:
@@ -52,24 +47,6 @@ class Pool:
     def answer(self, worker: int) -> None:
         self.clock.advance(0.25)
         self.workers[worker].answered()
-
-
-@pytest.mark.parametrize(
-    ("failure", "is_blamed"),
-    [
-        (PeerUnreachable("refused"), True),
-        (PeerTimeout("silent"), True),
-        (PeerLost("closed"), True),
-        (ProtocolViolation("nonsense"), True),
-        (ScannerFailure("cannot read this message"), False),
-        (OSError("spool"), False),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_scanner_is_blamed_where_nobody_can_talk_to_it(
-    failure: ConversationLost | ScannerFailure | OSError, is_blamed: bool
-) -> None:
-    assert is_its_fault(failure) is is_blamed
 
 
 @pytest.mark.parametrize(
@@ -151,20 +128,60 @@ def test_an_attempt_that_is_answered_closes_it_for_all() -> None:
     assert all(worker.allows() for worker in pool.workers)
 
 
+def test_pauses_grow_with_the_time_for_which_it_has_been_failing_up_to_the_longest() -> None:
+    pool = Pool(failures=1, longest=70)
+    pool.workers[0].failed()
+    began, pauses = pool.clock(), []
+    for worker in (1, 2, 3, 0, 1, 2):
+        failed_at = pool.clock()
+        while not pool.workers[worker].allows():
+            pool.clock.advance(1)
+        pauses.append(pool.clock() - failed_at)
+        pool.workers[worker].failed()
+    assert pauses == [10, 10, 20, 40, 70, 70]
+    assert pool.workers[3].failing_since == began
+
+    pool.answer(2)
+    pool.fail(0)
+    pool.clock.advance(RETRY)
+    assert pool.state is State.PROBING
+
+
+def test_many_workers_that_fail_at_once_are_one_failure_to_the_pause() -> None:
+    pool = Pool(failures=1, longest=70)
+    for worker in pool.workers:
+        worker.failed()
+    pool.clock.advance(RETRY)
+
+    assert pool.state is State.PROBING
+
+
+def test_an_attempt_of_which_nothing_came_leaves_the_next_to_anybody() -> None:
+    pool = Pool(failures=1)
+    pool.workers[0].failed()
+    pool.clock.advance(RETRY)
+    assert pool.workers[1].allows()
+    assert not pool.workers[2].allows()
+
+    pool.workers[1].withdraw()
+
+    assert pool.workers[2].allows()
+
+
 def test_to_look_at_it_is_no_attempt() -> None:
     pool = Pool()
     pool.fail(0, 1, 2)
     pool.clock.advance(RETRY)
 
     assert [pool.state, pool.state] == [State.PROBING, State.PROBING]
-    assert pool.places[0].latest(ScannerWord.PROBED_AT, pool.size) == 0
+    assert pool.places[0].latest(HealthWord.PROBED_AT, pool.size) == 0
 
 
 def test_slots_that_the_pool_does_not_use_are_not_looked_at() -> None:
     pool = Pool()
     pool.fail(3, 3, 3)
 
-    assert state_of(pool.places[0], FAILURES, RETRY, pool.clock(), 3) is State.CLOSED
+    assert state_of(pool.places[0], pool.terms, pool.clock(), 3) is State.CLOSED
 
 
 events = st.lists(st.tuples(st.sampled_from(["fail", "answer", "wait"]), st.integers(0, 3)), max_size=60)

@@ -1,0 +1,67 @@
+"""Calls: after-filter servers that are out of reach are called, without a message, until they answer.
+
+By messages alone it would not always be found out: a machine that is said to be of no use gets none. What
+comes of a call goes into the scoreboard, where workers learn that they need not leave the server alone any
+more. Their messages try it as well: whoever comes first when its time has come. In the exporter.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from bqfilter.breaker import Breaker, State
+from bqfilter.net.address import SocketAddress
+from bqfilter.net.deadline import Clock
+from bqfilter.places import Label
+from bqfilter.scoreboard import Scoreboard
+from bqfilter.upstream.board import EXPORTER_ROW, UpstreamBoard, row_of
+
+INTERVAL = 1.0  # seconds between two looks
+
+
+class Calls:
+    """The servers of one pool. `call` says whether one answers, within `timeout` seconds.
+
+    `addresses` are looked up when they are needed, and `start` runs a call so that the others need not wait.
+    """
+
+    def __init__(
+        self,
+        scoreboard: Scoreboard,
+        addresses: Callable[[], Sequence[SocketAddress]],
+        call: Callable[[SocketAddress], bool],
+        start: Callable[[Callable[[], None]], None],
+        clock: Clock,
+        timeout: float,
+    ) -> None:
+        self._board = UpstreamBoard(scoreboard.upstreams, scoreboard.layout.slot_count)
+        self._rows = row_of(scoreboard.layout.slot_count)
+        self._addresses = addresses
+        self._call = call
+        self._start = start
+        self._clock = clock
+        self._timeout = timeout
+
+    def look(self) -> None:
+        """Call those whose time has come."""
+        due = []
+        for number, label in enumerate(self._board.labels()):
+            breaker = self._breaker(number, label)
+            if label.is_present and breaker.state is State.PROBING:
+                due.append((label.name, breaker))
+        by_name = {str(address): address for address in self._addresses()} if due else {}
+        for name, breaker in due:
+            if name in by_name:
+                breaker.probe()
+                self._start(partial(self._ask, by_name[name], breaker))
+
+    def _breaker(self, number: int, label: Label) -> Breaker:
+        place = self._board.place(number, EXPORTER_ROW)
+        return Breaker(place, label.terms, self._clock, self._rows, self._timeout)
+
+    def _ask(self, address: SocketAddress, breaker: Breaker) -> None:
+        try:
+            is_there = self._call(address)
+        except OSError:  # a trouble of our own, such as too many open files, which says nothing of the server
+            breaker.withdraw()
+            return
+        (breaker.answered if is_there else breaker.failed)()
