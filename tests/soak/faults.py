@@ -41,7 +41,7 @@ class Faults:
     def reload(self) -> None:
         """SIGHUP with another number of workers; return when they serve."""
         self._is_small = not self._is_small
-        settings = self.rig.settings(pool={"workers": WORKERS - self._is_small})
+        settings = self.rig.settings(WORKERS - self._is_small)
         self.rig.manager.configure(settings)
         self._signal("reloads", signal.SIGHUP)
 
@@ -64,6 +64,7 @@ class Faults:
         return {
             "after-filter server stalls": self._stall,
             "after-filter server dies": self._kill_servers,
+            "after-filter server stalls, then dies": self._stall_and_kill,
             "scanner hangs up": lambda: self._misbehave("fails"),
             "scanner hangs": lambda: self._misbehave("hangs"),
         }
@@ -75,6 +76,13 @@ class Faults:
         self._wait()
         for pid in servers:
             _send(pid, signal.SIGCONT)
+
+    def _stall_and_kill(self) -> None:
+        """Most workers have a message there when it dies, some of them behind the final dot."""
+        for pid in self._servers():
+            _send(pid, signal.SIGSTOP)
+        self._wait()
+        self._kill_servers()
 
     def _kill_servers(self) -> None:
         for pid in self._servers():

@@ -82,7 +82,7 @@ class _Hours:
 
 def soak(seconds: float, seed: int) -> Result:
     """That long."""
-    with rig(pool={"max_messages": 2000}) as place:
+    with rig(max_messages=2000) as place:
         faults, growth = Faults(place, random.Random(seed)), Growth()
         complaints: list[str] = []
         crowd = Crowd(place.doors, _CLIENTS, seed, _SIZES, _LONGEST_PAUSE)
