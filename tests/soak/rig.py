@@ -46,10 +46,9 @@ class Rig:
         names = {"before": "before", "before-speed": "before-speed", DIRECT: "filter"}
         return {name: self.postfix.at(service) for name, service in names.items()}
 
-    def settings(self, workers: int) -> dict[str, Any]:
-        return _settings(
-            self.directory, self.postfix, {"workers": workers, "max_messages": self.max_messages}
-        )
+    def settings(self, more_messages: int = 0) -> dict[str, Any]:
+        """Those in force; or others, by which a worker serves a few messages more."""
+        return _settings(self.directory, self.postfix, self.max_messages + more_messages)
 
     def found(self) -> Found:
         """What became of all messages, once the queue is empty."""
@@ -76,7 +75,7 @@ def rig(max_messages: int = 500, prelude: str = "") -> Iterator[Rig]:
         postfix = stack.enter_context(_postfix())
         scanner = stack.enter_context(slow_scanner(directory / "scanner.sock"))
         (directory / "marks").write_text(_MARKS)
-        settings = _settings(directory, postfix, {"workers": WORKERS, "max_messages": max_messages})
+        settings = _settings(directory, postfix, max_messages)
         manager = stack.enter_context(managed(directory, postfix.at("filter"), settings, prelude))
         place = Rig(directory, postfix, manager, scanner, max_messages)
         yield place
@@ -109,12 +108,12 @@ def _postfix() -> Iterator[PostfixInstance]:
             instance.stop()
 
 
-def _settings(directory: Path, postfix: PostfixInstance, pool: dict[str, int]) -> dict[str, Any]:
+def _settings(directory: Path, postfix: PostfixInstance, max_messages: int) -> dict[str, Any]:
     scanner = {"endpoint": f"unix:{directory}/scanner.sock", "name": "slow", "timeout": "2s", "retry": "1s"}
     absent = {"endpoint": f"unix:{directory}/absent.sock", "name": "absent", "failures": 0}
     return {
         "listen": [{"endpoint": _endpoint(postfix, "filter"), "backlog": 256}],
-        "pool": pool,
+        "pool": {"workers": WORKERS, "max_messages": max_messages},
         "upstream": {"endpoint": _endpoint(postfix, "after"), "max_messages_per_connection": 10},
         "metrics": {"listen": _endpoint(postfix, "metrics")},
         "runtime": {"user": "nobody", "directory": str(directory / "run"), "hostname": "filter.example"},
