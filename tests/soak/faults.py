@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from benchmarks import proc
 from tests.doubles.programs import eventually
 
-from .rig import WORKERS, Rig
+from .rig import Rig
 from .scanner import Mode
 
 _SHORT, _LONG = 0.2, 4.0  # seconds that a fault lasts; some are longer than the scanner's timeout
@@ -30,7 +30,6 @@ class Faults:
     rig: Rig
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
-    _is_small: bool = False
 
     def bring_one(self) -> None:
         """One fault of other people's; return when it is over."""
@@ -39,10 +38,8 @@ class Faults:
         self.counts[name] += 1
 
     def reload(self) -> None:
-        """SIGHUP with another number of workers; return when they serve."""
-        self._is_small = not self._is_small
-        settings = self.rig.settings(pool={"workers": WORKERS - self._is_small})
-        self.rig.manager.configure(settings)
+        """SIGHUP with settings that are a little different; return when workers with these serve."""
+        self.rig.manager.configure(self.rig.settings(more_messages=self.counts["reloads"] % 2))
         self._signal("reloads", signal.SIGHUP)
 
     @property
@@ -64,6 +61,7 @@ class Faults:
         return {
             "after-filter server stalls": self._stall,
             "after-filter server dies": self._kill_servers,
+            "after-filter server stalls, then dies": self._stall_and_kill,
             "scanner hangs up": lambda: self._misbehave("fails"),
             "scanner hangs": lambda: self._misbehave("hangs"),
         }
@@ -75,6 +73,13 @@ class Faults:
         self._wait()
         for pid in servers:
             _send(pid, signal.SIGCONT)
+
+    def _stall_and_kill(self) -> None:
+        """Most workers have a message there when it dies, some of them behind the final dot."""
+        for pid in self._servers():
+            _send(pid, signal.SIGSTOP)
+        self._wait()
+        self._kill_servers()
 
     def _kill_servers(self) -> None:
         for pid in self._servers():

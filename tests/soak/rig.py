@@ -34,6 +34,7 @@ class Rig:
     postfix: PostfixInstance
     manager: Manager
     scanner: SlowScanner
+    max_messages: int
 
     @property
     def runtime(self) -> Path:
@@ -45,8 +46,9 @@ class Rig:
         names = {"before": "before", "before-speed": "before-speed", DIRECT: "filter"}
         return {name: self.postfix.at(service) for name, service in names.items()}
 
-    def settings(self, **tables: Any) -> dict[str, Any]:
-        return _settings(self.directory, self.postfix, **tables)
+    def settings(self, more_messages: int = 0) -> dict[str, Any]:
+        """Those in force; or others, by which a worker serves a few messages more."""
+        return _settings(self.directory, self.postfix, self.max_messages + more_messages)
 
     def found(self) -> Found:
         """What became of all messages, once the queue is empty."""
@@ -66,19 +68,19 @@ class Rig:
 
 
 @contextmanager
-def rig(workers: int = WORKERS, prelude: str = "", **tables: Any) -> Iterator[Rig]:
-    """Everything, running; the settings' `tables` go over the usual ones key by key."""
+def rig(max_messages: int = 500, prelude: str = "") -> Iterator[Rig]:
+    """Everything, running; a worker is replaced after so many messages."""
     with ExitStack() as stack:
         directory = stack.enter_context(short_directory("bqsoak-"))
         postfix = stack.enter_context(_postfix())
         scanner = stack.enter_context(slow_scanner(directory / "scanner.sock"))
         (directory / "marks").write_text(_MARKS)
-        given = {"pool": {"workers": workers}, **tables}
-        settings = _settings(directory, postfix, **given)
+        settings = _settings(directory, postfix, max_messages)
         manager = stack.enter_context(managed(directory, postfix.at("filter"), settings, prelude))
-        yield Rig(directory, postfix, manager, scanner)
+        place = Rig(directory, postfix, manager, scanner, max_messages)
+        yield place
         manager.stop()
-        eventually(lambda: not Rig(directory, postfix, manager, scanner).left_behind(), "nothing is left")
+        eventually(lambda: not place.left_behind(), "nothing is left")
 
 
 @contextmanager
@@ -106,11 +108,12 @@ def _postfix() -> Iterator[PostfixInstance]:
             instance.stop()
 
 
-def _settings(directory: Path, postfix: PostfixInstance, **tables: Any) -> dict[str, Any]:
+def _settings(directory: Path, postfix: PostfixInstance, max_messages: int) -> dict[str, Any]:
     scanner = {"endpoint": f"unix:{directory}/scanner.sock", "name": "slow", "timeout": "2s", "retry": "1s"}
     absent = {"endpoint": f"unix:{directory}/absent.sock", "name": "absent", "failures": 0}
-    usual: dict[str, Any] = {
-        "pool": {"max_messages": 500},
+    return {
+        "listen": [{"endpoint": _endpoint(postfix, "filter"), "backlog": 256}],
+        "pool": {"workers": WORKERS, "max_messages": max_messages},
         "upstream": {"endpoint": _endpoint(postfix, "after"), "max_messages_per_connection": 10},
         "metrics": {"listen": _endpoint(postfix, "metrics")},
         "runtime": {"user": "nobody", "directory": str(directory / "run"), "hostname": "filter.example"},
@@ -120,12 +123,6 @@ def _settings(directory: Path, postfix: PostfixInstance, **tables: Any) -> dict[
         "command": [{"name": "program", "argv": _PROGRAM}],
         "policy": list(POLICIES),
     }
-    merged = {
-        name: table if isinstance(table, list) else table | tables.get(name, {})
-        for name, table in usual.items()
-    }
-    added = {name: table for name, table in tables.items() if name not in usual}
-    return {"listen": [{"endpoint": _endpoint(postfix, "filter"), "backlog": 256}], **merged, **added}
 
 
 def _endpoint(postfix: PostfixInstance, name: str) -> str:

@@ -11,6 +11,7 @@ import argparse
 import random
 import re
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -69,10 +70,15 @@ class _Hours:
     seconds: float
     began: float = field(default_factory=time.monotonic)
     _done: Counter[str] = field(default_factory=Counter)
+    _is_over: bool = False
 
     @property
     def share(self) -> float:
-        return (time.monotonic() - self.began) / self.seconds
+        return 1.0 if self._is_over else (time.monotonic() - self.began) / self.seconds
+
+    def end(self) -> None:
+        """Before its time, where it has to be."""
+        self._is_over = True
 
     def is_due(self, what: str, times: int) -> bool:
         is_due = self.share * times >= self._done[what] + 1
@@ -82,7 +88,7 @@ class _Hours:
 
 def soak(seconds: float, seed: int) -> Result:
     """That long."""
-    with rig(pool={"max_messages": 2000}) as place:
+    with rig(max_messages=2000) as place:
         faults, growth = Faults(place, random.Random(seed)), Growth()
         complaints: list[str] = []
         crowd = Crowd(place.doors, _CLIENTS, seed, _SIZES, _LONGEST_PAUSE)
@@ -93,6 +99,7 @@ def soak(seconds: float, seed: int) -> Result:
         try:
             _look_on(place, growth, hours)
         finally:
+            hours.end()
             trouble.join()
             crowd.stop()
         log = list(place.manager.log_lines())
@@ -158,6 +165,7 @@ def report(result: Result) -> Iterator[str]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left running
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"how long [{MINUTES:g}]")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="of the chances [any]")

@@ -11,6 +11,7 @@ import argparse
 import random
 import re
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -135,6 +136,7 @@ def _row(aim: str, strikes: Sequence[Strike]) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left running
     parser = argparse.ArgumentParser(prog="python -m tests.soak.storm", description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=KILLS, help=f"how many [{KILLS}]")
     parser.add_argument(

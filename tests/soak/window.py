@@ -9,6 +9,7 @@ transactions it is the first dot that counts.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,6 +87,7 @@ def _row(name: str, values: list[float]) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left running
     parser = argparse.ArgumentParser(prog="python -m tests.soak.window", description=__doc__.split("\n")[0])
     parser.add_argument("--messages", type=int, default=2000, help="how many [2000]")
     print("\n".join(report(measure(parser.parse_args().messages))))
