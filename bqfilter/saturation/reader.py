@@ -43,9 +43,7 @@ from bqfilter.upstream.board import UpstreamBoard, UpstreamPlace, UpstreamWord, 
 
 HUNG_AFTER = 10.0  # seconds without a heartbeat; the master's loop turns four times a second
 _FRESH = 2.0  # seconds: within them a heartbeat, or a sample, needs no further proof
-_GONE_AFTER = (
-    2.0  # seconds without any after-filter server; before it was called again, one failure says little
-)
+_GONE_AFTER = 2.0  # seconds without any after-filter server: they have been called again meanwhile
 _LOOKS = 3  # at a slot that changes under our eyes
 _HEADER_WORDS = 23
 
