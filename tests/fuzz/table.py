@@ -103,7 +103,7 @@ _WORDS_OF_8 = (  # all ones, numbers that are none, and one
 )  # fmt: skip
 _PROXY = (
     b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b" 192.0.2.1", b" 2001:db8::1", b" ::ffff:192.0.2.1",
-    b" 65535", b" 25\r\n", b"\r\n", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11\0\x0c", b"\x21\x21\0\x24", 
+    b" 65535", b" 25\r\n", b"\r\n", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11\0\x0c", b"\x21\x21\0\x24",
     b"\x20\0\0\0", b"\x21\x31\0\xd8",
 )  # fmt: skip
 _FACTS = (*_SMTP, b" PORT=", b" PROTO=ESMTP", b" HELO=", b" IDENT=", b" SOURCE=LOCAL")

@@ -1033,7 +1033,7 @@ _P6 = (
         promise="P6",
         effect="a scanner that fails time and again is asked with every message",
         file="bqfilter/breaker.py",
-        old="if place.failures_since(answered_at, slots) < failures:",
+        old="if place.failures_since(answered_at, rows) < terms.failures:",
         new="if True:",
         tests=_tests("tests/test_breaker.py", "test_failures_of_all_workers_open_it_for_all"),
     ),
@@ -1051,7 +1051,7 @@ _P6 = (
         promise="P6",
         effect="all workers try a scanner that hangs at the same time",
         file="bqfilter/breaker.py",
-        old="self._place.own.set_seconds(ScannerWord.PROBED_AT, now)",
+        old="self._place.own.set_seconds(HealthWord.PROBED_AT, self._clock())",
         new="pass",
         tests=_tests(
             "tests/test_breaker.py",
