@@ -7,20 +7,19 @@ by their pid; whatever was mounted is unmounted, whatever happens.
 """
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from tests.doubles.components import missing
+from tests.doubles.network import within_network_of
 from tests.doubles.programs import REPOSITORY, eventually, short_directory
 
 BOOT_LIMIT = 60.0
@@ -52,8 +51,6 @@ _BINDINGS = (
 
 T = TypeVar("T")
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET = 0x40000000
 _STARTED = ("running", "degraded")
 
 
@@ -94,18 +91,7 @@ class Box:
 
     def within_network(self, action: Callable[[], T]) -> T:
         """What `action` gives, with the sockets it makes being of the box; they may be used from anywhere."""
-        found: list[T] = []
-
-        def act() -> None:
-            with open(f"/proc/{self.leader}/ns/net", "rb") as namespace:
-                if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            found.append(action())
-
-        thread = threading.Thread(target=act)  # a namespace is a thread's own
-        thread.start()
-        thread.join(COMMAND_LIMIT)
-        return found[0]
+        return within_network_of(self.leader, action)
 
     def systemctl(self, *arguments: str) -> str:
         return self.run("systemctl", *arguments).stdout
