@@ -28,7 +28,7 @@ from bqfilter.pool.startup import (
     upstream_addresses,
 )
 from bqfilter.scanning.making import make_scanners
-from bqfilter.scanning.policy import keeps_messages
+from bqfilter.scanning.policy import keeps_messages, needs_directory
 from bqfilter.scanning.scanner import Scanner
 from bqfilter.smtp.ehlo import withheld
 from bqfilter.upstream.probe import Probe, probe
@@ -126,6 +126,7 @@ def _quarantine(settings: Settings) -> Iterator[Finding]:
         return
     if settings.quarantine.quarantine_to:
         yield Finding(True, "quarantine", f"goes to {settings.quarantine.quarantine_to}")
+    if not needs_directory(settings):
         return
     directory = Path(settings.quarantine.directory)
     nearest = next(path for path in (directory, *directory.parents) if path.exists())

@@ -58,7 +58,7 @@ from bqfilter.quarantine.owner import make_directory
 from bqfilter.saturation.queues import entrance_of
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.making import make_scanners
-from bqfilter.scanning.policy import keeps_messages
+from bqfilter.scanning.policy import needs_directory
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word
 from bqfilter.upstream.board import UpstreamBoard, terms_of
 
@@ -592,7 +592,7 @@ class Master:
     def _make_quarantine(self) -> None:
         """Where messages may have to be kept, see that workers can: only root can make it theirs."""
         directory = self._settings.quarantine.directory
-        if not keeps_messages(self._settings):
+        if not needs_directory(self._settings):
             return
         try:
             uid, gid = (self._identity.uid, self._identity.gid) if self._identity else (-1, -1)

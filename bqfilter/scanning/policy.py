@@ -5,7 +5,7 @@ come under different policies, and fall into groups. A recipient whom no policy 
 one: all scanners, and what they say is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bqfilter.config.actions import Action, Response
@@ -16,6 +16,7 @@ from bqfilter.net.address import AllowList
 from bqfilter.smtp.commands import Rcpt
 
 _WITH_OWN_RESPONSES = frozenset({"rules", "python", "command"})
+_WITH_OWN_COPIES = frozenset({"python", "command"})  # a rule can keep a message, and not a copy of it
 
 DEFAULT = "default"  # the name of the policy for whatever no other one means
 
@@ -74,16 +75,36 @@ class Policies:
 
 def keeps_messages(settings: Settings) -> bool:
     """Some message may have to be kept, by a response in the settings or by one that a scanner has itself."""
-    responses = [response for scanner in settings.scanners for _, response in scanner.responses()]
-    responses += [policy.action for policy in settings.policy]
-    responses += [response for policy in settings.policy for _, response in policy.hits]
-    asks_itself = any(scanner.kind in _WITH_OWN_RESPONSES for scanner in settings.scanners)
-    has_groups = any(policy.recipients for policy in settings.policy)
-    return asks_itself or has_groups or any(_keeps(response) for response in responses)
+    responses = any(one.keeps_copy or one.action is Action.QUARANTINE for one in _responses(settings))
+    return responses or _has_groups(settings) or _asks(settings, _WITH_OWN_RESPONSES)
 
 
-def _keeps(response: Response) -> bool:
-    return response.keeps_copy or response.action is Action.QUARANTINE
+def needs_directory(settings: Settings) -> bool:
+    """Some message may have to be on a disk of ours: to be kept there, or until the last of several is sent.
+
+    With a mailbox that is so where one message may go out in several transactions; its copy for the mailbox
+    beside what is delivered is one.
+    """
+    if not settings.quarantine.quarantine_to:
+        return keeps_messages(settings)
+    copies = any(response.keeps_copy for response in _responses(settings))
+    return copies or _has_groups(settings) or _asks(settings, _WITH_OWN_COPIES)
+
+
+def _asks(settings: Settings, kinds: frozenset[str]) -> bool:
+    return any(scanner.kind in kinds for scanner in settings.scanners)
+
+
+def _has_groups(settings: Settings) -> bool:
+    return any(policy.recipients for policy in settings.policy)
+
+
+def _responses(settings: Settings) -> Iterator[Response]:
+    for scanner in settings.scanners:
+        yield from (response for _, response in scanner.responses())
+    for policy in settings.policy:
+        yield policy.action
+        yield from (response for _, response in policy.hits)
 
 
 def _expanded(names: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from kubernetes_validate.utils import all_versions
 from bqfilter import __version__
 from bqfilter.config.schema import Settings
 from bqfilter.pool.limits import Host, shortages
+from bqfilter.scanning.policy import needs_directory
 from tests.doubles.components import missing
 from tests.kubernetes.containerfile import command_line, final
 from tests.kubernetes.manifests import (
@@ -204,10 +205,10 @@ class TestMail:
     """250 means that it is safe; and nobody relays."""
 
     def test_nothing_is_kept_in_a_pod(self, rendering: Rendering) -> None:
-        """Not even the safety copies that policies by recipient need."""
-        settings, kept = rendering.settings, PurePosixPath(rendering.settings.quarantine.directory)
-        assert settings.quarantine.quarantine_to
-        assert not any(policy.recipients for policy in settings.policy)
+        """Not even the safety copies that policies by recipient need, and copies of what is delivered."""
+        kept = PurePosixPath(rendering.settings.quarantine.directory)
+        assert rendering.settings.quarantine.quarantine_to
+        assert not needs_directory(rendering.settings)
         mounts = [one["mountPath"] for one in rendering.container["volumeMounts"]]
         assert [path for path in mounts if kept.is_relative_to(path)] == []
         assert rendering.container["securityContext"]["readOnlyRootFilesystem"] is True

@@ -281,6 +281,29 @@ def test_the_quarantine_is_looked_at_where_something_may_be_kept(sink: Sink, dir
     assert of("quarantine", settings_for(sink.endpoint, KEEPS + to)) == [(True, "goes to kept@example.org")]
 
 
+@pytest.mark.parametrize(
+    ("content", "is_needed"),
+    [
+        pytest.param('[[policy]]\nname = "all"\naction = "quarantine"\n', False, id="it goes to the mailbox"),
+        pytest.param('[[policy]]\nname = "all"\naction = "accept+quarantine"\n', True, id="a copy besides"),
+        pytest.param(
+            '[[policy]]\nname = "some"\nrecipients = ["@a.example"]\n', True, id="recipients differ"
+        ),
+        pytest.param('[[command]]\nargv = ["/bin/true"]\non_hit = "quarantine"\n', True, id="who knows"),
+        pytest.param('[[attachments]]\non_hit = "quarantine"\n', False, id="a scanner that keeps"),
+    ],
+)
+def test_a_directory_is_looked_at_besides_a_mailbox_where_one_may_be_needed(
+    sink: Sink, directory: Path, content: str, is_needed: bool
+) -> None:
+    (directory / "file").touch()
+    table = f'[quarantine]\nquarantine_to = "kept@example.org"\ndirectory = "{directory}/file/kept"\n'
+    found = of("quarantine", settings_for(sink.endpoint, content + table))
+
+    assert found[0] == (True, "goes to kept@example.org")
+    assert [is_well for is_well, _ in found[1:]] == ([False] if is_needed else [])
+
+
 def test_a_quarantine_that_is_there_has_room(sink: Sink, directory: Path) -> None:
     ((is_well, text),) = of("quarantine", settings_for(sink.endpoint, KEEPS + f'directory = "{directory}"\n'))
 
