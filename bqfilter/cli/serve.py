@@ -24,6 +24,9 @@ def serve(path: Path, is_daemon: bool, is_dry_run: bool) -> None:
     SIGQUIT stops at once.
     """
     # Imported here: no other command needs processes and sockets.
+    from bqfilter.pool.first_process import end_when_told
+
+    end_when_told()  # before the larger import: that takes its time
     from bqfilter.pool import launch
 
     status, words = 0, ""

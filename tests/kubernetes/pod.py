@@ -86,7 +86,11 @@ class ConfigMap:
         self._count = 0
         directory.mkdir()
         self.replace(text)
-        (directory / "bqfilterd.toml").symlink_to("..data/bqfilterd.toml")
+        self.file.symlink_to("..data/bqfilterd.toml")
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "bqfilterd.toml"
 
     def replace(self, text: str) -> None:
         self._count += 1
@@ -153,10 +157,13 @@ class Pod:
 
 
 @contextlib.contextmanager
-def started(directory: Path, rendering: Rendering) -> Iterator[Pod]:
-    """Process 1 is the program of the image; what it does is to be seen."""
+def started(
+    directory: Path, rendering: Rendering, tamper: Callable[[ConfigMap], None] = lambda _: None
+) -> Iterator[Pod]:
+    """Process 1 is the program of the image; what it does is to be seen. `tamper` comes before."""
     image = _laid_out(directory / "image")
     config = ConfigMap(directory / "config", rendering.config)
+    tamper(config)
     (directory / "root").mkdir()
     script = _START.format(
         addresses=f"{POD} {BEFORE_FILTER} {NODE}", root=directory / "root", image=image, uid=UID,

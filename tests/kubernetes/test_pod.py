@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tests.doubles.components import require
 from tests.doubles.programs import eventually, short_directory
 from tests.doubles.sink import Sink
 from tests.kubernetes.manifests import Rendering
-from tests.kubernetes.pod import BEFORE_FILTER, METRICS, NODE, SMTP, UID, Pod, started, why_not
+from tests.kubernetes.pod import BEFORE_FILTER, METRICS, NODE, SMTP, UID, ConfigMap, Pod, started, why_not
 from tests.pool.scraper import Page, fetch
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
@@ -163,3 +164,27 @@ def test_sigterm_drains_it(base: Rendering) -> None:
             assert client.end(PLAIN).startswith(b"250 2.0.0 Ok: queued")
         assert pod.process.wait(base.pod["terminationGracePeriodSeconds"]) == 0
         assert len(sink.messages) == 2
+
+
+def test_sigterm_ends_it_although_it_has_only_begun_to_start(base: Rendering) -> None:
+    """Process 1 has no default action: where nobody listens yet, nobody would hear it."""
+    require(why_not())
+    with short_directory("bqfilter-pod-") as directory, started(directory, base, _with_a_pipe) as pod:
+        pipe = eventually(lambda: _reader_of(pod.config.file), "somebody who reads the configuration")
+        pod.signal(signal.SIGTERM)
+        assert pod.process.wait(30) == 128 + signal.SIGTERM
+        os.close(pipe)
+
+
+def _with_a_pipe(config: ConfigMap) -> None:
+    """In place of the file: whoever reads it waits for what there is to read."""
+    place = config.file.resolve()
+    place.unlink()
+    os.mkfifo(place, 0o644)
+
+
+def _reader_of(pipe: Path) -> int | None:
+    """A descriptor at which somebody waits; that there is somebody is what open(2) tells."""
+    with contextlib.suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return None
