@@ -1,8 +1,8 @@
 """First process: where we are process 1, as in a container, what ends any other process ends us, too.
 
 The kernel has no default action for the signals of process 1: a SIGTERM that comes before the master is there
-to hear it would be lost, and the container would go on to serve until it is killed. For any other process this
-does nothing. The master's own handlers take the place of these.
+to hear it would be lost, and the container would go on to serve until it is killed. For any other process
+this does nothing. The master's own handlers take the place of these.
 """
 
 import os

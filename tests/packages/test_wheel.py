@@ -23,6 +23,7 @@ _PLACES = {
     "contrib/examples": "share/bqfilter/examples",
     "contrib/grafana": "share/bqfilter/grafana",
     "contrib/haproxy": "share/bqfilter/haproxy",
+    "contrib/kubernetes": "share/bqfilter/kubernetes",
     "contrib/prometheus": "share/bqfilter/prometheus",
     "contrib/systemd": "share/bqfilter/systemd",
     "docs/pictures": "share/doc/bqfilter/docs/pictures",
