@@ -51,7 +51,7 @@ def _real_kustomize(directory: Path) -> list[Manifest] | None:
     if missing("kubectl", "kubernetes-client"):
         return None
     done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
-    if "must be files" in done.stderr or "is a directory" in done.stderr:
+    if "must be a file (got d=" in done.stderr:
         return None
     assert (done.returncode, done.stderr) == (0, "")
     return list(yaml.safe_load_all(done.stdout))
@@ -92,6 +92,10 @@ class TestNames:
         assert {listen.endpoint.host, metrics.host} == {"0.0.0.0"}
         for service in rendering.all("Service"):
             assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(10025, "smtp")]
+
+    def test_probes_ask_the_page_of_metrics(self, rendering: Rendering) -> None:
+        probes = [rendering.container[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe")]
+        assert [probe["httpGet"]["port"] for probe in probes] == ["metrics"] * 3
 
     def test_policies_are_about_these_ports(self, rendering: Rendering) -> None:
         (endpoint,) = rendering.settings.upstream.endpoints
