@@ -20,7 +20,7 @@ _UP = (State.IDLE, State.BUSY)
 class Outcome(Enum):
     """What has come of it."""
 
-    IN_FORCE = "in force"  # as many workers as wanted have the new settings
+    IN_FORCE = "in force"  # as many workers as wanted have the new settings, and no other one waits for mail
     REFUSED = "refused"  # the old ones stay
     UNFINISHED = "unfinished"  # not yet either of these
     NOBODY = "nobody"  # there is no master to ask
@@ -47,4 +47,5 @@ def _outcome(before: Snapshot, now: Snapshot) -> Outcome:
     if generation == before.header[MasterWord.GENERATION]:
         return Outcome.UNFINISHED
     up = sum(1 for slot in now.slots if slot[Word.GENERATION] == generation and slot.state in _UP)
-    return Outcome.IN_FORCE if up >= now.worker_limit else Outcome.UNFINISHED
+    elders = any(slot[Word.GENERATION] != generation and slot.state is State.IDLE for slot in now.slots)
+    return Outcome.UNFINISHED if elders or up < now.worker_limit else Outcome.IN_FORCE

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,27 @@ def test_it_is_over_when_the_new_workers_are_up(daemon: Daemon, sink: Sink) -> N
     assert reload(board_of(daemon), LIMIT) is Outcome.IN_FORCE
     generations = [slot for slot in board_of(daemon).snapshot().slots if slot[1] == 2]
     assert len(generations) == 4
+
+
+def test_it_is_not_over_while_somebody_with_the_old_settings_may_take_a_connection(daemon: Daemon) -> None:
+    looks: list[float] = []
+
+    def look_again(seconds: float) -> None:
+        looks.append(seconds)
+        time.sleep(seconds)
+
+    old = min(daemon.wait_until_idle(2))
+    os.kill(old, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            outcome = pool.submit(reload, board_of(daemon), LIMIT, look_again)
+            daemon.wait_for_generation(2)
+            enough = len(looks) + 5
+            eventually(lambda: outcome.done() or len(looks) > enough, "a few looks more")
+            assert not outcome.done()
+        finally:
+            os.kill(old, signal.SIGCONT)
+        assert outcome.result() is Outcome.IN_FORCE
 
 
 def test_settings_that_are_refused_are_told(daemon: Daemon) -> None:
