@@ -101,6 +101,11 @@ _NETLINK = (
 _WORDS_OF_8 = (  # all ones, numbers that are none, and one
     b"\xff" * 8, b"\0" * 6 + b"\xf8\x7f", b"\0" * 6 + b"\xf0\x7f", b"\0" * 6 + b"\xf0\xff", b"\1" + b"\0" * 7,
 )  # fmt: skip
+_PROXY = (
+    b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b" 192.0.2.1", b" 2001:db8::1", b" ::ffff:192.0.2.1",
+    b" 65535", b" 25\r\n", b"\r\n", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11\0\x0c", b"\x21\x21\0\x24",
+    b"\x20\0\0\0", b"\x21\x31\0\xd8",
+)  # fmt: skip
 _FACTS = (*_SMTP, b" PORT=", b" PROTO=ESMTP", b" HELO=", b" IDENT=", b" SOURCE=LOCAL")
 _RECORD = (*_JSON, b"\\ud800", b"\\u001b", b"MAIL FROM:<", b"RCPT TO:<", b"\\n", b'"handover"')
 
@@ -136,6 +141,7 @@ _TABLE = [
     Target("replies", "replies", 1200, (*_ENDS, *_REPLIES)),
     Target("ehlo", "replies", 1500, (b"\n", *_REPLIES)),
     Target("xforward", "facts", 1200, _FACTS),
+    Target("proxy_header", "facts", 300, _PROXY),
     Target("session", "session", 1500, (*_ENDS, *_SMTP), rounds=1500),
     # messages
     Target("headers", "headers", 2000, (*_ENDS, *_FIELDS)),

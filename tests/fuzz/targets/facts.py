@@ -1,10 +1,12 @@
-"""What is said about a remote client (XFORWARD), and what was kept about a message (quarantine)."""
+"""What is said about a client (PROXY header, XFORWARD), and what was kept about a message (quarantine)."""
 
+import ipaddress
 import json
 import re
 
 from bqfilter.errors import QuarantineFailure
 from bqfilter.mail.envelope import Client
+from bqfilter.net.proxy_protocol import LONGEST_HEADER, Announcement, announced, wanted
 from bqfilter.quarantine import history, view
 from bqfilter.quarantine.names import Name, State
 from bqfilter.quarantine.record import check, decode, encode
@@ -52,6 +54,41 @@ def xforward(data: bytes) -> None:
     for name, value in request_headers(envelope(**facts), "mx.example", ""):
         assert _WIRE.fullmatch(name)
         assert not set(value) & set(b"\r\n\0")
+
+
+def proxy_header(data: bytes) -> None:
+    """A header is taken to its last byte and no further, however it comes; all else is a ValueError or short.
+
+    Whom it announces is an internet address with a port, or nobody.
+    """
+    found = _announced(data, piece_bytes=len(data) or 1)
+    assert found == _announced(data, piece_bytes=1)
+    if found is None:
+        return
+    announcement, taken = found
+    if data.startswith(b"PROXY "):
+        assert taken == data.index(b"\r\n") + 2 <= 107
+    else:
+        assert data.startswith(b"\r\n\r\n\0\r\nQUIT\n")
+        assert taken == 16 + int.from_bytes(data[14:16], "big") <= LONGEST_HEADER
+    assert 0 <= announcement.port <= 65535
+    if announcement.host:
+        assert str(ipaddress.ip_address(announcement.host)) == announcement.host
+        assert not announcement.is_local
+
+
+def _announced(data: bytes, piece_bytes: int) -> tuple[Announcement, int] | None:
+    """What a reader finds that gets so many bytes at a time at most, and how many it took."""
+    at = 0
+    try:
+        while count := wanted(data[:at]):
+            assert count > 0
+            if at >= len(data):
+                return None
+            at = min(at + min(count, piece_bytes), len(data))
+        return announced(data[:at]), at
+    except ValueError:
+        return None
 
 
 def record(data: bytes) -> None:
