@@ -6,6 +6,8 @@
     outcome = simulate(hosts, Balancer(Policy.LEASTCONN), arrivals, lognormal(chance, 2.5, 4.0))
     outcome.waits.p_wait, outcome.fates[Fate.QUEUE_TIMEOUT], outcome.utilisation(0.0, DAY)
 
+`python -m benchmarks.fleet_simulation` holds the formulas of `bqfilterd tune --fleet` against it.
+
 Session lengths are drawn in the order in which connections come, whatever the balancer does with them: with
 the same seeds, two fleets get the same mail. Standard library only, and nothing of bqfilterd runs here.
 
@@ -15,6 +17,7 @@ waits there. Left out: the time it takes to notice that a host is gone (connecti
 at once), health checks, and the second try of a message that was deferred.
 """
 
+import argparse
 import bisect
 import heapq
 import math
@@ -25,7 +28,10 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from itertools import accumulate, count, takewhile
 
-from benchmarks.simulation import Draw, Waits, exponential
+from benchmarks.simulation import Draw, Waits, exponential, lognormal
+from bqfilter.saturation import fleet
+from bqfilter.saturation.fleet import Balance, Fleet
+from bqfilter.saturation.sizing import Measured, Source, gather
 
 DAY = 86400.0
 
@@ -449,3 +455,89 @@ def _first(waiting: deque[Visit]) -> Visit | None:
         if visit.fate is Fate.WAITS:
             return visit
     return None
+
+
+SERVICE_TIME, SERVICE_CV2 = 2.5, 4.0
+# Hosts with their workers and speeds, and how busy all of them are together.
+FLEETS: tuple[tuple[Sequence[tuple[int, float]], float], ...] = (
+    (((14, 1.0),) * 2, 0.71),
+    (((10, 1.0),) * 3, 0.8),
+    (((10, 1.0), (10, 1.0), (20, 1.0)), 0.85),
+    (((10, 1.0), (10, 1.0), (10, 0.5)), 0.8),
+    (((20, 1.0),) * 10, 0.92),
+)
+WAYS: tuple[tuple[str, Balance, Balancer, bool], ...] = (
+    ("leastconn, maxconn", Balance.ONE_QUEUE, Balancer(), True),
+    ("leastconn", Balance.ONE_QUEUE, Balancer(), False),
+    ("random", Balance.RANDOM, Balancer(Policy.RANDOM), False),
+)
+
+
+def model(parts: Sequence[tuple[int, float]], rate: float) -> Fleet:
+    """The fleet as `bqfilterd tune --fleet` is told of it."""
+    hosts = tuple(
+        fleet.Host(
+            name=str(index),
+            workers=workers,
+            measured=Measured(service_time=SERVICE_TIME / speed, service_cv2=SERVICE_CV2),
+        )
+        for index, (workers, speed) in enumerate(parts)
+    )
+    figures = {"rate": rate, "service_time": SERVICE_TIME, "service_cv2": SERVICE_CV2, "speed_adjust": True}
+    return Fleet(hosts, gather({Source.OPTION: figures}))
+
+
+def waits_table(sessions: int, seed: int) -> Iterator[str]:
+    """Model and simulation: who waits, and how long, for independent arrivals and lognormal sessions."""
+    yield "hosts                 busy  balance             P(wait)        mean wait        P(wait > 1s)"
+    yield "                                              model   sim    model    sim     model    sim"
+    for parts, busy in FLEETS:
+        rate = busy * sum(workers * speed for workers, speed in parts) / SERVICE_TIME
+        expected = {one.balance: one for one in fleet.plan(model(parts, rate)).prospects if not one.missing}
+        for name, balance, balancer, has_maxconn in WAYS:
+            waits = simulated(parts, rate, balancer, has_maxconn, sessions, seed).waits
+            one = expected[balance]
+            yield (
+                f"{_sizes(parts):20}  {busy:.2f}  {name:18}  {one.p_wait:.4f} {waits.p_wait:.4f}"
+                f"  {one.mean_wait:6.3f}s {waits.mean:6.3f}s"
+                f"  {one.p_wait_beyond_target:.4f} {waits.beyond(1.0):.4f}"
+            )
+
+
+def _sizes(parts: Sequence[tuple[int, float]]) -> str:
+    if len(set(parts)) == 1:
+        return f"{len(parts)} of {parts[0][0]}"
+    return ", ".join(f"{workers}" + (f" (x{speed:g})" if speed != 1 else "") for workers, speed in parts)
+
+
+def simulated(
+    parts: Sequence[tuple[int, float]],
+    rate: float,
+    balancer: Balancer,
+    has_maxconn: bool,
+    sessions: int,
+    seed: int,
+) -> Outcome:
+    """Without the first tenth, while the hosts fill."""
+    chance = random.Random(seed)
+    hosts = [
+        Host(workers=workers, speed=speed, maxconn=workers if has_maxconn else None)
+        for workers, speed in parts
+    ]
+    arrivals = poisson(chance, rate, sessions / rate)
+    found = simulate(hosts, balancer, arrivals, lognormal(chance, SERVICE_TIME, SERVICE_CV2))
+    return found.between(0.1 * sessions / rate, math.inf)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet_simulation", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=100_000, metavar="N", help="(default: 100000)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    options = parser.parse_args()
+    print(waits_table.__doc__)
+    for line in waits_table(options.sessions, options.seed):
+        print("   ", line)
+
+
+if __name__ == "__main__":
+    main()

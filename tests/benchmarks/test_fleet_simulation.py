@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks.fleet_simulation import (
     DAY,
+    SERVICE_TIME,
+    WAYS,
     Balancer,
     Fate,
     Host,
@@ -18,12 +20,15 @@ from benchmarks.fleet_simulation import (
     Outcome,
     Policy,
     day,
+    model,
     poisson,
     simulate,
+    simulated,
     varying,
 )
 from benchmarks.simulation import Draw, exponential, lognormal, open_pool
 from bqfilter.saturation import law
+from bqfilter.saturation.fleet import Balance, plan
 
 GAPS = st.lists(st.floats(0.0, 5.0), max_size=60)
 HOSTS = st.lists(
@@ -225,3 +230,18 @@ def test_arrivals_end_in_time() -> None:
     found = list(poisson(Random(1), 2.0, 500.0))
     assert len(found) == pytest.approx(1000, rel=0.15)
     assert found[-1] < 500.0
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way[0])
+def test_the_formulas_of_tune_say_who_waits(way: tuple[str, Balance, Balancer, bool]) -> None:
+    """To a tenth of it, as in the table of docs/tuning.md; mean waits come out too long, never too short."""
+    _, balance, balancer, has_maxconn = way
+    parts = ((10, 1.0), (10, 1.0), (20, 1.0))
+    rate = 0.85 * 40 / SERVICE_TIME
+    (expected,) = (
+        one for one in plan(model(parts, rate)).prospects if one.balance is balance and not one.missing
+    )
+    found = simulated(parts, rate, balancer, has_maxconn, 30_000, 1).waits
+    assert expected.p_wait == pytest.approx(found.p_wait, rel=0.15)
+    assert expected.mean_wait is not None
+    assert found.mean < expected.mean_wait < 3 * found.mean
