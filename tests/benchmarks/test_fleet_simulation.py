@@ -241,7 +241,7 @@ def test_the_formulas_of_tune_say_who_waits(way: tuple[str, Balance, Balancer, b
     (expected,) = (
         one for one in plan(model(parts, rate)).prospects if one.balance is balance and not one.missing
     )
-    found = simulated(parts, rate, balancer, has_maxconn, 30_000, 1).waits
+    found = simulated(parts, rate, balancer, has_maxconn, 40_000, 3).waits
     assert expected.p_wait == pytest.approx(found.p_wait, rel=0.15)
     assert expected.mean_wait is not None
     assert found.mean < expected.mean_wait < 3 * found.mean

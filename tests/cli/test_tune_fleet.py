@@ -62,9 +62,8 @@ def test_the_processes_of_all_mx_hosts_are_added_up_with_a_name_or_without() -> 
 
 def test_what_is_said_goes_before_what_hosts_say(tmp_path: Path) -> None:
     (tmp_path / "mx1").write_text(PAGE)
-    found = value(
-        *fleet(str(tmp_path / "mx1"), "20"), "--workers=9", "--service-time=3s", "--session=50s", "--after-maxproc=8"
-    )  # fmt: skip
+    told = ["--workers=9", "--service-time=3s", "--session=50s", "--after-maxproc=8"]
+    found = value(*fleet(str(tmp_path / "mx1"), "20"), *told)
     assert [one["workers"] for one in found["hosts"]] == [9, 9]
     assert found["figures"]["service_time"] == {"value": 3.0, "source": "option"}
     assert found["figures"]["session"] == {"value": 50.0, "source": "option"}
