@@ -48,7 +48,7 @@ def tune_fleet(
 def _fleet(
     sources: Sequence[str], match: str, over: float, growth: float, options: Mapping[str, Any]
 ) -> Fleet:
-    from bqfilter.saturation.fleet import Fleet, fleet_layer, measured_together
+    from bqfilter.saturation.fleet import Fleet, fleet_layer, measured_together, one_queue, survivors
     from bqfilter.saturation.sizing import MOST_ERLANGS, Source, gather
 
     found, peak = _hosts(sources, match, over)
@@ -63,11 +63,12 @@ def _fleet(
             Source.MEASURED: measured_together(hosts, growth, peak),
         }
     )
-    if figures.load and figures.load.erlangs > MOST_ERLANGS:
-        raise click.UsageError(
-            f"{figures.load.erlangs:.0f} sessions at a time: is a figure in the wrong unit?"
-        )
-    return Fleet(hosts, figures, queue_timeout)
+    fleet = Fleet(hosts, figures, queue_timeout)
+    for some in (hosts, survivors(fleet) or hosts):
+        load = one_queue(fleet, some)
+        if load and load.erlangs > MOST_ERLANGS:
+            raise click.UsageError(f"{load.erlangs:.0f} sessions at a time: is a figure in the wrong unit?")
+    return fleet
 
 
 def _as_told(hosts: Sequence[Host], options: Mapping[str, Any]) -> tuple[Host, ...]:

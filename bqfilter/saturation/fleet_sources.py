@@ -24,6 +24,9 @@ from bqfilter.saturation.sizing import Measured, Source
 # More than this is no number of workers, of a host or of anything.
 _MOST = 100_000
 
+# Seconds of a session; what is beyond was not measured.
+_SHORTEST, _LONGEST = 1e-6, 1e6
+
 _NEITHER = "neither a page of bqfilterd's metrics nor JSON of bqfilterd status or tune"
 
 # How long a peak has to last to count.
@@ -76,8 +79,10 @@ SERIES = tuple(PREFIX + one.name for one in (*_COUNTERS.values(), *_GAUGES.value
 
 def host_from_text(name: str, text: str) -> Host:
     """From a page of metrics, or from JSON of `bqfilterd status` or `tune`."""
+    if not text.lstrip().startswith("{"):
+        return _checked(_from_page(name, text))
     try:
-        return _from_json(name, json.loads(text)) if text.lstrip().startswith("{") else _from_page(name, text)
+        return _checked(_from_json(name, json.loads(text)))
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
 
@@ -97,10 +102,30 @@ def hosts_from_prometheus(
     for name, series in _COUNTERS.items():
         query = f"{series.fold} by (instance) (rate({series.selector(match)}[{window}]))"
         _collect(found, name, prometheus.query(query))
-    hosts = [_host(name, values, seconds) for name, values in sorted(found.items()) if "workers" in values]
+    hosts = [
+        _checked(_host(name, values, seconds))
+        for name, values in sorted(found.items())
+        if "workers" in values
+    ]
     if not hosts:
         raise ValueError("it knows no bqfilterd: is there a scrape job, and is the match right?")
     return hosts, _peak(prometheus, window, match)
+
+
+def _checked(host: Host) -> Host:
+    """Nothing that cannot be: of such figures, one in the wrong unit is the likeliest cause."""
+    found = host.measured
+    for value, least, most in (
+        (found.rate, 0.0, float(_MOST)),
+        (found.service_time, _SHORTEST, _LONGEST),
+        (found.service_cv2, 0.0, _LONGEST),
+        (host.proxy_timeout, _SHORTEST, _LONGEST),
+        (host.before_maxproc, 1, _MOST),
+        (host.after_maxproc, 1, _MOST),
+    ):
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{value:g} cannot be: is a figure in the wrong unit?")
+    return host
 
 
 def _collect(
