@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "saturation/checks/timing.py": "saturation/test_agreement.py",
     "saturation/checks/wiring.py": "saturation/test_agreement.py",
     "saturation/entries.py": "cli/test_postfix_config.py",
+    "saturation/layout.py": "saturation/test_tune_report.py",
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from bqfilter.cli.options import DEFAULT_PATH, configuration_errors
+from bqfilter.cli.tune_fleet import refuse_together, tune_fleet
 from bqfilter.config import Settings, load
 from bqfilter.config.units import parse_duration, parse_size
 
@@ -56,6 +57,16 @@ class _Number(click.FloatRange):
         return number
 
 
+class _Processes(click.ParamType[int]):
+    """The processes of a service or of a host, whose name may stand before them; it is for the reader."""
+
+    name = "[HOST=]N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count: Any = value.rpartition("=")[2] if isinstance(value, str) else value
+        return int(_COUNT.convert(count, param, ctx))
+
+
 class _Counts(click.ParamType[list[int]]):
     """Whole numbers with commas between them."""
 
@@ -88,7 +99,10 @@ _SHARE = _Number(0, 1, min_open=True, max_open=True)
 @click.option("--service-cv2", type=_VARIATION, help="Variance of that time over its square. [4]")
 @click.option("--arrival-cv2", type=_VARIATION, help="The same of arrivals; more than 1: bursts. [1]")
 @click.option(
-    "--before-maxproc", type=_COUNT, help="maxproc of all services with this filter, added up. [100]"
+    "--before-maxproc",
+    type=_Processes(),
+    multiple=True,
+    help="maxproc of all services with this filter; given several times, their sum. [100]",
 )
 @click.option("--after-maxproc", type=_COUNT, help="maxproc of the after-filter service. [100]")
 @click.option("--speed-adjust/--no-speed-adjust", default=None, help="smtpd_proxy_options. [off]")
@@ -119,6 +133,15 @@ _SHARE = _Number(0, 1, min_open=True, max_open=True)
 @click.option("--what-if", type=_Counts(), help="Show these numbers of workers.")
 @click.option("--before-service", multiple=True, help="In master.cf. [those that are there, or smtp/inet]")
 @click.option("--after-service", help="In master.cf. [as upstream.endpoint has it, or 127.0.0.1:10026/inet]")
+@click.option(
+    "--fleet",
+    "sources",
+    metavar="[NAME=]SOURCE",
+    multiple=True,
+    help="A host of several: what status --json, tune --json or /metrics gave, a file or the URL of the page;"
+    " or a number of workers. Or the URL of the Prometheus that watches all of them.",
+)
+@click.option("--fleet-match", default="", metavar="MATCH", help='Of its series, those with job="mx", say.')
 @click.option("--json", "wants_json", is_flag=True, help="The same as one JSON value.")
 @click.option("--check", "is_check", is_flag=True, help="Exit 1 if the present workers break the law.")
 def tune(
@@ -130,8 +153,11 @@ def tune(
     what_if: list[int] | None,
     before_service: tuple[str, ...],
     after_service: str | None,
+    sources: tuple[str, ...],
+    fleet_match: str,
     wants_json: bool,
     is_check: bool,
+    before_maxproc: tuple[int, ...],
     **options: Any,
 ) -> None:
     """Say how many workers the pool should have, and why.
@@ -141,7 +167,21 @@ def tune(
     written "30s", sizes "45MB". With --check the exit status is 1 when the present number of workers cannot
     guarantee an answer in time to all before-filter processes, or is more than the after-filter service has
     processes for.
+
+    With --fleet it says how many workers on each of several hosts, or how many hosts, so that one of them may
+    be missing. Options are then those of the fleet: --rate of all hosts, --before-maxproc of all MX hosts,
+    --queue-wait of the load balancer; --workers, --after-maxproc, --memory and --cores of each host.
+    Prometheus is asked for the last day, or --over. With --check the exit status is 1 when the hosts would
+    not do while one is missing.
     """
+    options["before_maxproc"] = sum(before_maxproc) or None
+    if sources:
+        alone = {"measured": measured_file, "live": live, "what_if": what_if, "config": path,
+                 "before_service": before_service, "after_service": after_service,
+                 "backlog": options["backlog"], "somaxconn": options["somaxconn"]}  # fmt: skip
+        if refused := list(refuse_together(alone)):
+            raise click.UsageError(f"--fleet goes without {', '.join(refused)}")
+        tune_fleet(sources, fleet_match, over, growth, wants_json, is_check, options)
     # Imported here: no other command needs any of it.
     from bqfilter.saturation.advice import Place, Services
     from bqfilter.saturation.neighbours import postfix_layer

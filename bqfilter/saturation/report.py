@@ -235,6 +235,8 @@ def as_value(later: Snapshot, queues: list[Queue], earlier: Snapshot | None = No
         "master": _master_value(later),
         "pool": {
             "workers": later.worker_limit,
+            "session_limit": later.header.seconds(MasterWord.SESSION_LIMIT),
+            "proxy_timeout": later.header.seconds(MasterWord.PROXY_TIMEOUT),
             "states": {state.name.lower(): later.count(state) for state in State if state is not State.FREE},
             "stages": _stages(later),
             "exhausted_for": found.exhausted_for,

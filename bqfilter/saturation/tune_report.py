@@ -6,17 +6,15 @@ names are those of `sizing`. Nothing is computed here but widths of columns.
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
 from bqfilter.config.units import format_duration
 from bqfilter.saturation import advice, law
 from bqfilter.saturation.advice import Services, number, probability, seconds, size
 from bqfilter.saturation.comparison import Comparison
+from bqfilter.saturation.layout import columns, plain, section, wrapped
 from bqfilter.saturation.live import Live
 from bqfilter.saturation.sizing import (
     MOST_CPU,
@@ -52,9 +50,6 @@ def _exact_seconds(value: float) -> str:
 
 _SETTINGS_TITLE = "bqfilterd.toml (takes a reload; another backlog takes a restart)"
 
-# Of running text; tables are as wide as they must be.
-_WIDTH = 100
-
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "rate": lambda value: f"{number(value)}/s",
     "service_time": _exact_seconds,
@@ -76,45 +71,22 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 
 def lines(page: Page) -> Iterator[str]:
     """The page as text."""
-    yield from _section("Running set-up", _running_rows(page))
-    yield from _section("Figures", _figure_rows(page.plan.figures))
-    yield from _section("Constraints", _constraint_rows(page.plan))
-    yield from _section(*_proposal(page.plan))
-    yield from _section(_outlook_title(page.plan), _outlook_rows(page.outlooks, page.plan))
+    yield from section("Running set-up", _running_rows(page))
+    yield from section("Figures", figure_rows(page.plan.figures, figure_names()))
+    yield from section("Constraints", constraint_rows(page.plan.constraints, page.plan.figures))
+    yield from section(*_proposal(page.plan))
+    yield from section(_outlook_title(page.plan), _outlook_rows(page.outlooks, page.plan))
     if page.plan.choice.workers:
-        yield from _section(_SETTINGS_TITLE, advice.settings(page.plan))
-        yield from _section("Postfix", advice.commands(page.plan, page.services))
-    yield from _section("Measured", _measured_rows(page))
-    yield from _section("Advice", _wrapped(advice.remedies(page.plan)))
+        yield from section(_SETTINGS_TITLE, advice.settings(page.plan))
+        yield from section("Postfix", advice.commands(page.plan, page.services))
+    yield from section("Measured", _measured_rows(page))
+    yield from section("Advice", wrapped(advice.remedies(page.plan)))
 
 
-def _section(title: str, rows: Sequence[str]) -> Iterator[str]:
-    if rows:
-        yield title
-        yield from (f"  {row}".rstrip() for row in rows)
-        yield ""
-
-
-def _wrapped(texts: Iterable[str]) -> list[str]:
-    return [row for text in texts for row in _bullet(text)]
-
-
-def _bullet(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _columns(rows: Sequence[Sequence[str]], right: bool = False) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    align = str.rjust if right else str.ljust
-    return [
-        "  ".join(align(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _figure_rows(figures: Figures) -> list[str]:
-    known = [(name, getattr(figures, name)) for name in figure_names()]
-    return _columns(
+def figure_rows(figures: Figures, names: Sequence[str]) -> list[str]:
+    """What is known of these, and where from."""
+    known = [(name, getattr(figures, name)) for name in names]
+    return columns(
         [
             (name.replace("_", "-"), _FORMATS.get(name, str)(value), figures.sources[name].value)
             for name, value in known
@@ -123,17 +95,18 @@ def _figure_rows(figures: Figures) -> list[str]:
     )
 
 
-def _constraint_rows(plan: Plan) -> list[str]:
-    return _columns(
+def constraint_rows(constraints: Iterable[Constraint], figures: Figures) -> list[str]:
+    """Each with its number, whether it is met, and the reason for it."""
+    return columns(
         [
             (
                 one.name,
                 _bound(one),
                 _status(one),
-                _reason(one, plan.figures),
-                ", ".join(source.value for source in _sources(one, plan.figures)),
+                _reason(one, figures),
+                ", ".join(source.value for source in _sources(one, figures)),
             )
-            for one in plan.constraints
+            for one in constraints
         ]
     )
 
@@ -206,7 +179,7 @@ def _proposal(plan: Plan) -> tuple[str, list[str]]:
         ("after-filter maxproc", f"{plan.after_maxproc}, at least one for each worker"),
         *_predictions(plan),
     ]
-    return title, _columns(rows)
+    return title, columns(rows)
 
 
 def _maxproc_text(plan: Plan) -> str:
@@ -260,26 +233,27 @@ def _outlook_rows(outlooks: Sequence[Outlook], plan: Plan) -> list[str]:
     rows = [head, *(_outlook_cells(one) for one in outlooks)]
     kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
     marks = ["", *("<- proposed" if one.workers == plan.choice.workers else "" for one in outlooks)]
-    table = _columns(list(zip(*kept, strict=True)), right=True)
+    table = columns(list(zip(*kept, strict=True)), right=True)
     return [f"{row}  {mark}" for row, mark in zip(table, marks, strict=True)]
 
 
 def _outlook_cells(one: Outlook) -> tuple[str, ...]:
     return (
         str(one.workers),
-        _cell(one.utilisation, lambda value: f"{value:.2f}"),
-        _cell(one.p_wait, probability),
-        _cell(one.mean_wait, seconds),
-        _cell(one.p_wait_beyond_target, probability),
-        _cell(one.p_wait_beyond_5s, probability),
-        _cell(one.wait_p99, seconds),
-        _cell(one.longest_stay, seconds),
+        cell(one.utilisation, lambda value: f"{value:.2f}"),
+        cell(one.p_wait, probability),
+        cell(one.mean_wait, seconds),
+        cell(one.p_wait_beyond_target, probability),
+        cell(one.p_wait_beyond_5s, probability),
+        cell(one.wait_p99, seconds),
+        cell(one.longest_stay, seconds),
         "holds" if one.law_holds else "BROKEN",
-        _cell(one.memory, size) + ("" if one.fits_memory is not False else " TOO MUCH"),
+        cell(one.memory, size) + ("" if one.fits_memory is not False else " TOO MUCH"),
     )
 
 
-def _cell(value: Any, show: Callable[[Any], str]) -> str:
+def cell(value: Any, show: Callable[[Any], str]) -> str:
+    """Of a table, empty where something is not known."""
     return "" if value is None else show(value)
 
 
@@ -288,7 +262,7 @@ def _measured_rows(page: Page) -> list[str]:
     texts += [advice.comparison_text(page.comparison)] if page.comparison else []
     if page.measured:
         texts += advice.usage_texts(page.measured, page.plan.figures.workers)
-    return _wrapped(texts)
+    return wrapped(texts)
 
 
 def _running_rows(page: Page) -> list[str]:
@@ -297,19 +271,15 @@ def _running_rows(page: Page) -> list[str]:
     if not page.breaches:
         return ["- ok: the law holds, and the after-filter service has a process for each worker"]
     texts = [f"WRONG: {advice.breach_text(breach, page.plan.figures)}" for breach in page.breaches]
-    return _wrapped(texts)
+    return wrapped(texts)
 
 
 def as_json(page: Page) -> dict[str, Any]:
     """The page as a JSON value."""
     plan, figures = page.plan, page.plan.figures
     value = {
-        "figures": {
-            name: {"value": getattr(figures, name), "source": figures.sources[name]}
-            for name in figure_names()
-            if getattr(figures, name) is not None
-        },
-        "constraints": [_constraint_json(one, figures) for one in plan.constraints],
+        "figures": figures_json(figures, figure_names()),
+        "constraints": [constraint_json(one, figures) for one in plan.constraints],
         "proposal": {
             **asdict(plan.choice),
             "after_maxproc": plan.after_maxproc,
@@ -326,28 +296,23 @@ def as_json(page: Page) -> dict[str, Any]:
         "comparison": asdict(page.comparison) if page.comparison else None,
         "breaches": None if page.breaches is None else [one.value for one in page.breaches],
     }
-    plain: dict[str, Any] = _plain(value)
-    return plain
+    found: dict[str, Any] = plain(value)
+    return found
 
 
-def _constraint_json(constraint: Constraint, figures: Figures) -> dict[str, Any]:
+def figures_json(figures: Figures, names: Sequence[str]) -> dict[str, Any]:
+    """What is known of these, and where from, for JSON."""
+    return {
+        name: {"value": getattr(figures, name), "source": figures.sources[name]}
+        for name in names
+        if getattr(figures, name) is not None
+    }
+
+
+def constraint_json(constraint: Constraint, figures: Figures) -> dict[str, Any]:
+    """The same for JSON."""
     return {
         **asdict(constraint),
         "reason": _reason(constraint, figures),
         "sources": _sources(constraint, figures),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Enums by their value, and no infinity, which JSON does not have."""
-    match value:
-        case Enum():
-            return value.value
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
-        case _:
-            return value

@@ -1,4 +1,4 @@
-"""Debian's Prometheus on a free port: it scrapes one target once a second, and is asked over its API.
+"""Debian's Prometheus on a free port: it scrapes its targets once a second, and is asked over its API.
 
 A minute of the shipped rules is a second here: `in_a_hurry` divides every duration in them by sixty, and
 changes nothing else, so what is tried out are the rules themselves.
@@ -9,7 +9,7 @@ import http.client
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(\[|\bfor: |\boffset )(\d+)([smhd])\b")
 _CONFIGURATION = """\
 global: {{scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}}
 rule_files: [rules.yml]
-scrape_configs: [{{job_name: bqfilterd, static_configs: [{{targets: ['{target}']}}]}}]
+scrape_configs: [{{job_name: bqfilterd, static_configs: [{{targets: {targets}}}]}}]
 """
 
 
@@ -77,9 +77,9 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def scraping(program: str, target: str, rules: str, directory: Path) -> Iterator[Prometheus]:
-    """One that has scraped the target for the first time, which takes it six seconds from its start."""
-    (directory / "prometheus.yml").write_text(_CONFIGURATION.format(target=target))
+def scraping(program: str, targets: Sequence[str], rules: str, directory: Path) -> Iterator[Prometheus]:
+    """One that has scraped every target for the first time, which takes it six seconds from its start."""
+    (directory / "prometheus.yml").write_text(_CONFIGURATION.format(targets=list(targets)))
     (directory / "rules.yml").write_text(rules)
     log = directory / "prometheus.log"
     with log.open("wb") as output:
@@ -95,18 +95,18 @@ def scraping(program: str, target: str, rules: str, directory: Path) -> Iterator
             stderr=output,
         )
     try:
-        yield _ready(process, log)
+        yield _ready(process, log, len(targets))
     finally:
         process.kill()
         process.wait()
 
 
-def _ready(process: subprocess.Popen[bytes], log: Path) -> Prometheus:
+def _ready(process: subprocess.Popen[bytes], log: Path, targets: int) -> Prometheus:
     def port() -> re.Match[str] | None:
         assert process.poll() is None, log.read_text()
         return re.search(r'"Listening on" address=127\.0\.0\.1:(\d+)', log.read_text())
 
     prometheus = Prometheus(int(eventually(port, "a port of Prometheus")[1]))
     eventually(prometheus.is_ready, "a Prometheus that is ready")
-    eventually(lambda: prometheus.query("up == 1"), "a scrape")
+    eventually(lambda: len(prometheus.query("up == 1")) == targets, "a scrape of each target")
     return prometheus

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bqfilter.saturation.metrics import METRICS
@@ -11,7 +12,7 @@ from tests.doubles.programs import REPOSITORY
 PROMETHEUS = REPOSITORY / "contrib" / "prometheus"
 RULES = PROMETHEUS / "bqfilterd.rules.yml"
 RULE_TESTS = sorted(PROMETHEUS.glob("*.test.yml"))
-DASHBOARD = REPOSITORY / "contrib" / "grafana" / "bqfilterd.json"
+DASHBOARDS = sorted((REPOSITORY / "contrib" / "grafana").glob("*.json"))
 
 _HISTOGRAM_ENDINGS = ("_bucket", "_count", "_sum")
 _SERIES = re.compile(r"bqfilterd[_:][a-z0-9_:]+")
@@ -57,14 +58,15 @@ def series_in(text: str) -> set[str]:
     return set(_SERIES.findall(text))
 
 
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+def panels(dashboard: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
     return found
 
 
 def queries() -> list[str]:
-    """Every expression of the dashboard, as Grafana would send it for a page of an hour."""
-    return [target["expr"] for panel in panels() for target in panel["targets"]]
+    """Every expression of the dashboards, as Grafana would send it for a page of an hour."""
+    every = [panel for dashboard in DASHBOARDS for panel in panels(dashboard)]
+    return list(dict.fromkeys(target["expr"] for panel in every for target in panel["targets"]))
 
 
 def filled_in(expression: str, instance: str) -> str:
@@ -74,6 +76,7 @@ def filled_in(expression: str, instance: str) -> str:
         "$__interval": "10s",
         "$__range": "1m",
         "$instance": instance,
+        "$job": "bqfilterd",
     }.items():
         expression = expression.replace(variable, value)
     return expression

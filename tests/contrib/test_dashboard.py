@@ -1,4 +1,4 @@
-"""The dashboard: as its script makes it, laid out without gaps, and about series that exist."""
+"""The dashboards: as their script makes them, laid out without gaps, and about series that exist."""
 
 import itertools
 import json
@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.contrib.shipped import DASHBOARD, exported, filled_in, panels, queries, recorded, series_in
+from tests.contrib.shipped import DASHBOARDS, exported, filled_in, panels, queries, recorded, series_in
 from tests.doubles.programs import REPOSITORY
 
+EACH = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
 
-def test_it_is_as_the_script_makes_it(tmp_path: Path) -> None:
-    made = tmp_path / "made.json"
+
+def test_they_are_as_the_script_makes_them(tmp_path: Path) -> None:
     script = REPOSITORY / "scripts" / "generate-dashboard"
-    subprocess.run([sys.executable, script, made], check=True, timeout=60)
-    assert made.read_text() == DASHBOARD.read_text(), "run scripts/generate-dashboard"
+    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=60)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_text() for path in DASHBOARDS}, "run scripts/generate-dashboard"
 
 
 @pytest.mark.parametrize("query", queries())
@@ -38,20 +40,34 @@ def test_promtool_can_read_every_query(promtool: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_panels_lie_side_by_side_and_fill_their_rows() -> None:
-    for _, row in itertools.groupby(panels(), key=lambda panel: panel["gridPos"]["y"]):
+@EACH
+def test_panels_lie_side_by_side_and_fill_their_rows(dashboard: Path) -> None:
+    for _, row in itertools.groupby(panels(dashboard), key=lambda panel: panel["gridPos"]["y"]):
         places = [panel["gridPos"] for panel in row]
         edges = [place["x"] for place in places[1:]] + [24]
         assert [place["x"] + place["w"] for place in places] == edges
 
 
-def test_every_panel_says_what_it_means_and_has_a_number_of_its_own() -> None:
-    assert all(panel["description"].endswith(".") for panel in panels())
-    assert len({panel["id"] for panel in panels()}) == len(panels())
+@EACH
+def test_every_panel_says_what_it_means_and_has_a_number_of_its_own(dashboard: Path) -> None:
+    assert all(panel["description"].endswith(".") for panel in panels(dashboard))
+    assert len({panel["id"] for panel in panels(dashboard)}) == len(panels(dashboard))
 
 
-def test_it_belongs_to_no_data_source_in_particular() -> None:
-    whole = json.loads(DASHBOARD.read_text())
+@EACH
+def test_every_query_is_about_what_is_chosen(dashboard: Path) -> None:
+    (_, chosen) = json.loads(dashboard.read_text())["templating"]["list"]
+    selector = (
+        'instance=~"$instance"' if chosen.get("includeAll") else f'{chosen["name"]}="${chosen["name"]}"'
+    )
+    for panel in panels(dashboard):
+        for target in panel["targets"]:
+            assert target["expr"].count("{") == target["expr"].count(selector)
+
+
+@EACH
+def test_it_belongs_to_no_data_source_in_particular(dashboard: Path) -> None:
+    whole = json.loads(dashboard.read_text())
     sources = [*whole["panels"], *whole["annotations"]["list"]]
     assert {source["datasource"]["uid"] for source in sources} == {"${datasource}"}
     assert "id" not in whole

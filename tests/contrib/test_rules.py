@@ -37,7 +37,8 @@ def test_what_is_recorded_has_the_form_of_such_names() -> None:
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
 class TestEveryAlert:
     def test_says_what_is_wrong_and_what_to_do(self, alert: Alert) -> None:
-        assert re.search(r"summary: \"\{\{ \$labels\.instance \}\}: ", alert.text)
+        whose = "job" if alert.name.startswith("Fleet") else "instance"
+        assert re.search(rf"summary: \"\{{\{{ \$labels\.{whose} \}}\}}: ", alert.text)
         assert re.search(r"description: >-\n.*\.\s*$", alert.text, re.DOTALL)
 
     def test_has_a_severity_that_means_something(self, alert: Alert) -> None:
