@@ -55,7 +55,10 @@ class Delivery:
         to_send = parcels.for_recipients(plan.delivered, given, self._handover.capabilities)
         to_keep = (*plan.held, *plan.copied)
         if self._mailbox:
-            to_send += parcels.for_mailbox(to_keep, given, self._mailbox, self._handover.capabilities)
+            records = ((one, _record(one, given)) for one in to_keep)
+            to_send += parcels.for_mailbox(
+                records, given, self._mailbox, self._handover.capabilities, time.time()
+            )
             to_keep = ()
         if to_keep or len(to_send) > 1:
             self._handover.go()  # a single transaction asks by itself, at the last moment

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 
 from bqfilter.errors import UpstreamFailure
 from bqfilter.mail.envelope import Envelope
-from bqfilter.mail.fields import TOP, Edit, Insert, Remove, make_field
+from bqfilter.mail.fields import Edit
 from bqfilter.mail.message import Message
 from bqfilter.mail.outgoing import Edited, Original, Outgoing
 from bqfilter.mail.spool import Spool
+from bqfilter.quarantine import Record, letter
+from bqfilter.quarantine.names import new_id
 from bqfilter.scanning.plan import Judged
 from bqfilter.smtp.client import Capabilities
 from bqfilter.smtp.commands import Mail, honest_mail, rcpt_line
 
 _NULL_SENDER = Mail(b"MAIL FROM:<>", b"", b"")  # the mailbox's own trouble must not bounce to a forged sender
-_REASON, _FROM, _TO = b"X-Bqfilter-Quarantined", b"X-Bqfilter-Envelope-From", b"X-Bqfilter-Envelope-To"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,14 @@ def for_recipients(
 
 
 def for_mailbox(
-    kept: Iterable[Judged], given: Consignment, mailbox: bytes, capabilities: Callable[[], Capabilities]
+    kept: Iterable[tuple[Judged, Record]],
+    given: Consignment,
+    mailbox: bytes,
+    capabilities: Callable[[], Capabilities],
+    now: float,
 ) -> list[Parcel]:
     """The transactions that send what is kept to the quarantine's mailbox, its envelope in its header."""
-    return [_to_mailbox(one, given, mailbox, capabilities) for one in kept]
+    return [_to_mailbox(one, record, given, mailbox, capabilities, now) for one, record in kept]
 
 
 def _is_as_opened(delivered: Sequence[Judged], envelope: Envelope) -> bool:
@@ -124,17 +129,15 @@ def _declared(mail: Mail, message: Outgoing, capabilities: Capabilities) -> byte
 
 
 def _to_mailbox(
-    one: Judged, given: Consignment, mailbox: bytes, capabilities: Callable[[], Capabilities]
+    one: Judged,
+    record: Record,
+    given: Consignment,
+    mailbox: bytes,
+    capabilities: Callable[[], Capabilities],
+    now: float,
 ) -> Parcel:
-    header, envelope = given.message.header, given.envelope
-    forged = [Remove(field.index) for name in (_REASON, _FROM, _TO) for field in header.all(name)]
-    recipients = b",\r\n ".join(b"<%b>" % rcpt.address for rcpt in one.group.recipients)
-    told = (
-        Insert(TOP, make_field(_REASON, one.verdict.reason or str(one.verdict.action))),
-        Insert(TOP, make_field(_FROM, b"<%b>" % envelope.sender.address)),
-        Insert(TOP, make_field(_TO, recipients)),
-    )
-    message = Edited(given.message, (*forged, *told), None, is_small=given.spool.wire() is not None)
+    envelope, edits = given.envelope, letter.edits(given.message, record, new_id(now))
+    message = Edited(given.message, edits, None, is_small=given.spool.wire() is not None)
     sender = _NULL_SENDER
     if b"SMTPUTF8" in envelope.sender.parameters.upper().split():
         sender = replace(sender, line=sender.line + b" SMTPUTF8", parameters=b"SMTPUTF8")

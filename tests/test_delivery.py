@@ -33,11 +33,13 @@ from bqfilter.net.deadline import Deadline
 from bqfilter.outcome import Outcome, Result
 from bqfilter.quarantine import Quarantine, State
 from bqfilter.quarantine.claim import Claim
+from bqfilter.quarantine.letter import read
 from bqfilter.quarantine.store import Kept
 from bqfilter.scanning.line_edits import EditedBody, Splices
 from bqfilter.scanning.output import Workspace
 from bqfilter.scanning.report import CLEAN, Changes, Report
 from bqfilter.smtp import replies
+from bqfilter.smtp.body import DOT
 from bqfilter.smtp.commands import parse_command
 from bqfilter.transaction import Transaction
 from bqfilter.upstream import Upstream
@@ -493,10 +495,17 @@ def test_what_is_kept_goes_to_a_mailbox_where_there_is_one(make: Make) -> None:
     assert bench.kept == []
     assert bench.sent_to(1) == [b"RCPT TO:<quarantine@y>"]
     assert [line for line in bench.server.commands if line.startswith(b"MAIL")][1] == b"MAIL FROM:<>"
-    assert bench.server.messages == [
+    (sent,) = bench.server.messages
+    assert sent.startswith(
         b"X-Bqfilter-Quarantined: one: found it\r\nX-Bqfilter-Envelope-From: <a@x>\r\n"
-        b"X-Bqfilter-Envelope-To: <b@y>,\r\n <c@y>\r\n" + WIRE
-    ]
+        b"X-Bqfilter-Envelope-To: <b@y>,\r\n <c@y>\r\nX-Bqfilter-Record: "
+    )
+    assert sent.endswith(WIRE)
+    letter = read(Message.in_memory(sent.removesuffix(DOT)))
+    assert [rcpt.line for rcpt in letter.record.recipients] == [
+        line for line in bench.server.commands if line.startswith(b"RCPT TO:<")
+    ][:2]
+    assert b"".join(letter.content()) == (forged + WIRE).removesuffix(DOT)
 
 
 @pytest.mark.parametrize("reply", [b"550 no\r\n", HANGUP])

@@ -8,7 +8,7 @@ import pwd
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,9 +29,19 @@ from bqfilter.quarantine.expiry import expire as expire_messages
 from bqfilter.quarantine.names import SETTLED
 from bqfilter.quarantine.owner import become_owner
 from bqfilter.quarantine.selection import Selection
-from bqfilter.quarantine.view import as_line, as_size, as_text, as_value, details, page, printable
+from bqfilter.quarantine.view import (
+    as_line,
+    as_size,
+    as_text,
+    as_value,
+    details,
+    letter_page,
+    page,
+    printable,
+)
 
 if TYPE_CHECKING:
+    from bqfilter.quarantine.letter import Letter
     from bqfilter.quarantine.store import Entry
     from bqfilter.release import Outcome, Releaser
 
@@ -194,7 +204,16 @@ def show(path: Path, identifier: str, as_json: bool, raw: bool) -> None:
 
 @quarantine.command()
 @config_option
-@click.argument("identifiers", metavar="ID...", nargs=-1, required=True)
+@click.argument("identifiers", metavar="[ID...]", nargs=-1)
+@click.option(
+    "--from-file",
+    "files",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="A message that was sent to the mailbox of `quarantine_to`; repeat it for several.",
+)
+@click.option("--yes", is_flag=True, help="Release what is in the files; without it they are only shown.")
 @click.option("--recipient", "recipients", type=_ADDRESS, multiple=True, help="Only to this recipient of it.")
 @click.option(
     "--to", "others", type=_ADDRESS, multiple=True, help="To this address instead of its recipients."
@@ -205,6 +224,8 @@ def show(path: Path, identifier: str, as_json: bool, raw: bool) -> None:
 def release(
     path: Path,
     identifiers: tuple[str, ...],
+    files: tuple[Path, ...],
+    yes: bool,
     recipients: tuple[str, ...],
     others: tuple[str, ...],
     again: bool,
@@ -214,6 +235,10 @@ def release(
     Those who have a message already, by an earlier release, do not get it a second time. Prints a line for
     each message, with the queue id. A message that the after-filter server does not take stays as it was.
 
+    With --from-file it is a message out of a mailbox. Anybody can send one there: look at its envelope, which
+    is shown, and add --yes if that is what should be sent. It is taken into `quarantine.directory` first, so
+    that a second release on this machine sends nothing.
+
     Exit status 0: everybody who is meant has it, perhaps since an earlier release; 1: not so, and the line
     says why.
     """
@@ -221,12 +246,23 @@ def release(
 
     if recipients and others:
         raise click.UsageError("--recipient and --to exclude each other")
+    if bool(identifiers) == bool(files):
+        raise click.UsageError("give identifiers, or files with --from-file")
     order = Order(tuple(map(str.encode, recipients)), tuple(map(str.encode, others)), again, _operator())
     settings = _settings(path)
-    with configuration_errors(), _releaser(settings) as releaser:  # its imports may be root's alone to read
+    with configuration_errors(), _releaser(settings) as releaser, ExitStack() as opened:
+        # Imports and files may be root's alone to read, so they come before we are somebody else.
+        letters = _letters(files, opened)
+        if files and yes:
+            _make_directory(settings)
         store = _store(settings)
+        if files:
+            identifiers = tuple(filter(None, (_adopted(store, *one, is_wanted=yes) for one in letters)))
         results = [_release_one(store, releaser, identifier, order) for identifier in identifiers]
-    raise click.exceptions.Exit(0 if all(results) else 1)
+    if files and not yes:
+        click.echo("anybody can write such a file: add --yes to release what is in it", err=True)
+    is_all = not files or len(identifiers) == len(files)
+    raise click.exceptions.Exit(0 if is_all and all(results) else 1)
 
 
 @quarantine.command()
@@ -298,6 +334,20 @@ def _settings(path: Path) -> Settings:
         return load(path)
 
 
+def _make_directory(settings: Settings) -> None:
+    """As the pool would have done that keeps messages on this machine: only root can make it theirs."""
+    from bqfilter.pool.startup import find_identity
+    from bqfilter.quarantine.owner import make_directory
+
+    directory = Path(settings.quarantine.directory)
+    if os.geteuid() != 0 or directory.exists():
+        return
+    identity = find_identity(settings.runtime.user)
+    if identity is not None:
+        with _failures():
+            make_directory(directory, identity.uid, identity.gid)
+
+
 def _store(settings: Settings) -> Quarantine:
     """The quarantine of a configuration. From here on we are its owner, for good."""
     store = Quarantine(settings.quarantine.directory)
@@ -354,6 +404,38 @@ def _release_one(store: Quarantine, releaser: Releaser, identifier: str, order: 
     except (QuarantineFailure, OSError) as failure:
         click.echo(f"bqfilterd: {printable(str(failure))}", err=True)
         return False
+
+
+def _letters(files: Iterable[Path], opened: ExitStack) -> list[tuple[Path, Letter]]:
+    """What is in these files; a line about each that cannot be used."""
+    from bqfilter.quarantine.letter import HEADER_LIMIT, read
+    from bqfilter.trial import read_message
+
+    found = []
+    for file in files:
+        try:
+            message = read_message(opened.enter_context(file.open("rb")), HEADER_LIMIT)
+            found.append((file, read(message)))
+        except (QuarantineFailure, OSError) as failure:
+            _tell_unusable(file, failure)
+    return found
+
+
+def _adopted(store: Quarantine, file: Path, letter: Letter, *, is_wanted: bool) -> str:
+    """Take it into the quarantine, and give its identifier there; or only show it, where it is whole."""
+    try:
+        if is_wanted:
+            return store.adopt(letter).id
+        for _ in letter.content():
+            pass  # raises at its end
+        click.echo("\n".join(letter_page(letter)))
+    except (QuarantineFailure, OSError) as failure:
+        _tell_unusable(file, failure)
+    return ""
+
+
+def _tell_unusable(file: Path, failure: Exception) -> None:
+    click.echo(f"bqfilterd: {printable(str(file))}: {printable(str(failure))}", err=True)
 
 
 def _told(outcome: Outcome) -> str:

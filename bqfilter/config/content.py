@@ -727,7 +727,8 @@ class QuarantineSettings(Table):
         metadata=about(
             OPTIONAL_ADDRESS,
             "Send what is to be kept to this mailbox, through the after-filter server, instead of the "
-            "directory: so several hosts share one quarantine.",
+            "directory: so several hosts share one quarantine. `bqfilterd quarantine release --from-file` "
+            "takes it from there.",
         ),
     )
     max_age: float = field(

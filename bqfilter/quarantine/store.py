@@ -37,6 +37,7 @@ from bqfilter.mail.durable import flush_directory
 from bqfilter.quarantine import record as records
 from bqfilter.quarantine.claim import Claim, KeptFile, open_file, read_first_line
 from bqfilter.quarantine.history import Event, What, instant
+from bqfilter.quarantine.letter import Letter
 from bqfilter.quarantine.names import Name, State, is_day, is_id, is_prefix, new_id, stamp
 from bqfilter.quarantine.record import Record
 
@@ -96,17 +97,33 @@ class Quarantine:
         """Make a message safe, as HELD, or as PENDING for a safety copy. Raises OSError."""
         draft = Name(new_id(self._clock()), State.NEW)
         name = draft.turned(state)
-        with contextlib.ExitStack() as opened:
-            day, file = self._create(draft)
-            opened.callback(os.close, day)
-            try:
-                _write(file, draft.id, record, content)
-                os.rename(draft.file, name.file, src_dir_fd=day, dst_dir_fd=day)
-                self._make_durable(day, name.day)
-            except BaseException:
-                _remove(day, draft, name)
-                raise
+        self._keep(draft, name, record, content)
         return Kept(name.id, str(self._directory / name.day / name.file))
+
+    def adopt(self, letter: Letter) -> Name:
+        """Have a message that was sent to a mailbox, as HELD, under the identifier that it has had there.
+
+        Where it is here already it stays what it is, with its history. Raises OSError, QuarantineFailure.
+        """
+        known = self._known(letter)
+        if known is None:
+            draft = Name(letter.id, State.NEW)
+            known = draft.turned(State.HELD)
+            try:
+                # Whoever has the draft is alone; somebody else may have been so a moment before.
+                self._keep(draft, known, letter.record, letter.content(), lambda: self._known(letter) is None)
+            except FileExistsError:
+                raise QuarantineFailure(f"{letter.id}: another process is at work on it") from None
+        return known
+
+    def _known(self, letter: Letter) -> Name | None:
+        """The same message, if it is here. Another one of that name has come by no way of ours."""
+        if not any(self._beginning_with(letter.id)):
+            return None
+        with self.open(letter.id) as kept:
+            if (kept.stored.record, kept.stored.sha256) != (letter.record, letter.stored.sha256):
+                raise QuarantineFailure(f"{letter.id}: there is another message of this identifier")
+            return kept.name
 
     def withdraw(self, identifier: str) -> None:
         """Remove what was kept a moment ago and is not needed. Raises OSError, QuarantineFailure."""
@@ -218,6 +235,31 @@ class Quarantine:
             if day < today:
                 with contextlib.suppress(OSError):  # not empty, or somebody else was faster
                     (self._directory / day).rmdir()
+
+    def _keep(
+        self,
+        draft: Name,
+        name: Name,
+        record: Record,
+        content: Iterable[bytes],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Write it and give it its name; `is_wanted` is asked when the draft is there. Raises OSError."""
+        with contextlib.ExitStack() as opened:
+            day, file = self._create(draft)
+            opened.callback(os.close, day)
+            try:
+                _write(file, draft.id, record, content)
+                if not is_wanted():
+                    raise FileExistsError(name.file)
+                os.rename(draft.file, name.file, src_dir_fd=day, dst_dir_fd=day)
+                self._make_durable(day, name.day)
+            except FileExistsError:
+                _remove(day, draft)  # and not what somebody else has put there
+                raise
+            except BaseException:
+                _remove(day, draft, name)
+                raise
 
     def _hold(
         self, identifier: str, what: What, recipients: Sequence[bytes], text: str, queue_id: str = ""

@@ -11,6 +11,8 @@ from typing import Any
 from bqfilter.mail.message import Message
 from bqfilter.quarantine.claim import KeptFile
 from bqfilter.quarantine.history import Event
+from bqfilter.quarantine.letter import Letter
+from bqfilter.quarantine.names import Name, State
 from bqfilter.quarantine.record import Stored
 from bqfilter.quarantine.store import Entry
 
@@ -88,12 +90,27 @@ def _event_value(event: Event) -> dict[str, Any]:
 
 
 def page(kept: KeptFile) -> Iterator[str]:
-    record = kept.stored.record
+    yield from _facts(kept.name, str(kept.name.state), kept.stored)
+    for event in kept.events():
+        yield f"history     {printable(_event_line(event))}"
+    yield ""
+    yield from _header_lines(Message(kept.content, header_limit=65536))
+
+
+def letter_page(letter: Letter) -> Iterator[str]:
+    """The same of a message in a file: what would be sent, and to whom, by its own account."""
+    yield from _facts(Name(letter.id, State.HELD), "", letter.stored)
+    yield ""
+    yield from _header_lines(Message.in_memory(letter.header, header_limit=65536))
+
+
+def _facts(name: Name, state: str, stored: Stored) -> Iterator[str]:
+    record = stored.record
     facts = {
-        "id": kept.name.id,
-        "state": str(kept.name.state),
-        "kept at": kept.name.kept_at,
-        "size": f"{kept.stored.size} bytes",
+        "id": name.id,
+        "state": state,
+        "kept at": name.kept_at,
+        "size": f"{stored.size} bytes",
         "session": record.session_id,
         "listener": record.listener,
         "client": as_text(record.client.namaddr),
@@ -106,15 +123,11 @@ def page(kept: KeptFile) -> Iterator[str]:
         "message-id": record.message_id,
         "subject": record.subject,
     }
-    yield from (f"{name:<10}  {printable(value)}" for name, value in facts.items() if value)
+    yield from (f"{what:<10}  {printable(value)}" for what, value in facts.items() if value)
     for report in record.reports:
         score = "" if report.score is None else f" score {report.score:g}"
         said = printable(f"{report.scanner}: {report.finding} {report.detail}").rstrip()
         yield f"report      {said}{score}"
-    for event in kept.events():
-        yield f"history     {printable(_event_line(event))}"
-    yield ""
-    yield from _header_lines(kept)
 
 
 def _event_line(event: Event) -> str:
@@ -123,9 +136,9 @@ def _event_line(event: Event) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _header_lines(kept: KeptFile) -> Iterator[str]:
+def _header_lines(message: Message) -> Iterator[str]:
     """The header of the message, as far as somebody may want to read it."""
-    lines = Message(kept.content, header_limit=65536).header.raw.split(b"\r\n")[:-1]
+    lines = message.header.raw.split(b"\r\n")[:-1]
     yield from (as_text(line, tab=" ") for line in lines[:_SHOWN_HEADER_LINES])
     if len(lines) > _SHOWN_HEADER_LINES:
         yield f"[{len(lines) - _SHOWN_HEADER_LINES} more lines]"

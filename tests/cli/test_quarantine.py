@@ -10,8 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bqfilter.cli import main
+from bqfilter.mail.message import Message
+from bqfilter.mail.outgoing import Edited
 from bqfilter.quarantine import Quarantine, State
 from bqfilter.quarantine.history import What
+from bqfilter.quarantine.letter import edits
+from bqfilter.quarantine.names import new_id
 from tests.doubles.kept import CONTENT, keep, mail, record
 from tests.doubles.programs import COMMAND, REPOSITORY, short_directory
 from tests.doubles.sink import Sink
@@ -260,6 +264,79 @@ def test_who_released_is_on_the_page(store: Quarantine, monkeypatch: pytest.Monk
         released = [event for event in file.events() if event.what is What.RELEASED]
     assert released[0].by.startswith("alice [m as ")
     assert " released by alice [m as " in run(store, "show", kept.id).stdout
+
+
+def letter(store: Quarantine, *recipients: bytes, name: str = "mail.eml") -> Path:
+    """A file out of the mailbox to which another host has sent what it kept."""
+    message = Message.in_memory(CONTENT)
+    added = edits(message, record(*recipients), new_id(time.time()))
+    sent = b"".join(Edited(message, added, None, is_small=True).cleaned())
+    store.directory.mkdir(exist_ok=True)
+    path = store.directory.parent / name
+    path.write_bytes(b"Return-Path: <>\nReceived: from x\n" + sent.replace(b"\r\n", b"\n"))
+    return path
+
+
+def test_a_message_in_a_file_is_shown_and_not_released_without_yes(store: Quarantine) -> None:
+    file = letter(store, b"b@y", b"c@y")
+    with Sink() as sink:
+        result = run(store, "release", "--from-file", str(file), upstream=sink.endpoint)
+        assert sink.connection_count == 0
+    assert result.exit_code == 1
+    assert "mail        MAIL FROM:<a@remote.example> SIZE=70 BODY=8BITMIME" in result.stdout
+    assert "rcpt 2      RCPT TO:<c@y>" in result.stdout
+    assert "client      remote.example[192.0.2.7]" in result.stdout
+    assert "Subject: Invoice" in result.stdout
+    assert "anybody can write such a file: add --yes" in result.stderr
+    assert states(store) == {}
+
+
+def test_a_message_in_a_file_is_released_as_it_came_and_once(store: Quarantine) -> None:
+    file = letter(store, b"b@y", b"c@y")
+    with Sink() as sink:
+        first = run(store, "release", "--yes", "--from-file", str(file), upstream=sink.endpoint)
+        assert first.exit_code == 0, first.output
+        again = letter(store, b"b@y", b"c@y", name="other.eml")  # another message, if it looks the same
+        (sent,) = sink.messages
+        assert (sent.content, sent.recipients) == (CONTENT, [b"RCPT TO:<b@y>", b"RCPT TO:<c@y>"])
+        assert sent.sender == b"MAIL FROM:<a@remote.example> SIZE=70 BODY=8BITMIME"
+        second = run(store, "release", "--yes", "--from-file", str(file), upstream=sink.endpoint)
+        assert second.exit_code == 0
+        assert ": delivered already as " in second.stdout
+        assert len(sink.messages) == 1
+        assert (
+            run(store, "release", "--yes", "--from-file", str(again), upstream=sink.endpoint).exit_code == 0
+        )
+        assert len(sink.messages) == 2
+    assert set(states(store).values()) == {State.RELEASED}
+
+
+def test_a_message_in_a_file_goes_to_one_of_its_recipients_and_later_to_the_others(store: Quarantine) -> None:
+    file = letter(store, b"b@y", b"c@y")
+    with Sink() as sink:
+        release = ("release", "--yes", "--from-file", str(file))
+        assert run(store, *release, "--recipient", "b@y", upstream=sink.endpoint).exit_code == 0
+        assert run(store, *release, upstream=sink.endpoint).exit_code == 0
+        assert [one.recipients for one in sink.messages] == [[b"RCPT TO:<b@y>"], [b"RCPT TO:<c@y>"]]
+
+
+def test_files_that_are_no_such_messages_are_told_and_the_others_released(store: Quarantine) -> None:
+    good, bad, changed = letter(store), store.directory.parent / "bad.eml", letter(store, name="changed.eml")
+    bad.write_bytes(b"Subject: x\n\n\x1b[2Jtext\n")
+    changed.write_bytes(changed.read_bytes().replace(b"Hello", b"Hullo"))
+    with Sink() as sink:
+        files = [word for file in (bad, changed, good) for word in ("--from-file", str(file))]
+        result = run(store, "release", "--yes", *files, upstream=sink.endpoint)
+        assert len(sink.messages) == 1
+    assert result.exit_code == 1
+    assert f"{bad}: it has no X-Bqfilter-Record" in result.stderr
+    assert f"{changed}: its body is not what was kept" in result.stderr
+    assert len(states(store)) == 1
+
+
+def test_files_and_identifiers_are_not_mixed(store: Quarantine) -> None:
+    assert run(store, "release").exit_code == 2
+    assert run(store, "release", "--from-file", str(letter(store)), keep(store).id).exit_code == 2
 
 
 def test_messages_are_deleted_by_name(store: Quarantine) -> None:

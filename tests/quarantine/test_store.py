@@ -1,5 +1,6 @@
 """The store keeps its word: what `keep` returned for is safe, what it did not return for is not there."""
 
+import dataclasses
 import errno
 import os
 import resource
@@ -17,8 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bqfilter.errors import QuarantineFailure
+from bqfilter.mail.message import Message
+from bqfilter.mail.outgoing import Edited
 from bqfilter.quarantine import Quarantine, State
 from bqfilter.quarantine.history import Event, What
+from bqfilter.quarantine.letter import Letter, edits, read
 from bqfilter.quarantine.names import Name, stamp
 from tests.doubles.faults import Gone, failing
 from tests.doubles.kept import CONTENT, keep, record
@@ -534,3 +538,61 @@ def test_the_directory_of_today_stays(store: Quarantine) -> None:
     store.withdraw(keep(store).id)
     store.tidy()
     assert [path.name for path in store.directory.iterdir()] == [stamp(NOW)[:8]]
+
+
+def letter(identifier: str, *recipients: bytes, content: bytes = CONTENT) -> Letter:
+    """What another host has sent to a mailbox, and a file has."""
+    message = Message.in_memory(content)
+    added = edits(message, record(*recipients), identifier)
+    sent = b"".join(Edited(message, added, None, is_small=True).cleaned())
+    return read(Message.in_memory(sent))
+
+
+ELSEWHERE = "20251124-080000-000000-0123456789ab"
+
+
+def test_a_message_of_another_host_is_adopted_once_under_its_own_name(store: Quarantine) -> None:
+    name = store.adopt(letter(ELSEWHERE))
+    assert (name.id, name.state) == (ELSEWHERE, State.HELD)
+    assert content(store, ELSEWHERE) == CONTENT
+    with store.claim(ELSEWHERE) as claim:
+        claim.turn(State.RELEASED)
+
+    assert store.adopt(letter(ELSEWHERE)).state is State.RELEASED
+    assert states(store) == [State.RELEASED]
+
+
+def test_another_message_under_the_same_name_is_refused(store: Quarantine) -> None:
+    store.adopt(letter(ELSEWHERE, b"b@y"))
+    for other in (letter(ELSEWHERE, b"king@y"), letter(ELSEWHERE, b"b@y", content=b"Subject: y\r\n\r\n")):
+        with pytest.raises(QuarantineFailure, match="there is another message of this identifier"):
+            store.adopt(other)
+    assert content(store, ELSEWHERE) == CONTENT
+
+
+def test_what_is_not_whole_is_not_adopted(store: Quarantine) -> None:
+    whole = letter(ELSEWHERE)
+    changed = dataclasses.replace(whole, message=Message.in_memory(b"Subject: x\r\n\r\nsomething else\r\n"))
+    with pytest.raises(QuarantineFailure, match="its body is not what was kept"):
+        store.adopt(changed)
+    assert files(store) == []
+
+
+def test_of_two_that_adopt_at_the_same_time_one_does(store: Quarantine) -> None:
+    """The other comes when the draft is there already, or has just got its name."""
+    draft = store.directory / ELSEWHERE[:8] / f"{ELSEWHERE}.new"
+    draft.parent.mkdir(parents=True)
+    draft.touch()
+    with pytest.raises(QuarantineFailure, match="another process is at work on it"):
+        store.adopt(letter(ELSEWHERE))
+    assert files(store) == [draft]
+    draft.unlink()
+
+    late = letter(ELSEWHERE)
+    known = [None, Name(ELSEWHERE, State.RELEASED)]
+    with (
+        mock.patch.object(Quarantine, "_known", side_effect=known),
+        pytest.raises(QuarantineFailure, match="another process is at work on it"),
+    ):
+        store.adopt(late)
+    assert files(store) == []
