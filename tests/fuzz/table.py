@@ -166,6 +166,9 @@ _TABLE = [
     Target("queues", "memory", 600, _NETLINK, rounds=2000),
     Target("board", "memory", 600, _WORDS_OF_8, rounds=800),
     Target("record", "facts", 1500, _RECORD),
+    Target(
+        "letter", "facts", 2500, (*_ENDS, *_FIELDS, *_RECORD, b"X-Bqfilter-Record: ", b" 1/2"), rounds=1500
+    ),
 ]
 
 TARGETS = {target.name: target for target in _TABLE}

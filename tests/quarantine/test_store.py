@@ -540,10 +540,10 @@ def test_the_directory_of_today_stays(store: Quarantine) -> None:
     assert [path.name for path in store.directory.iterdir()] == [stamp(NOW)[:8]]
 
 
-def letter(identifier: str, *recipients: bytes, content: bytes = CONTENT) -> Letter:
+def letter(identifier: str, *recipients: bytes, content: bytes = CONTENT, reason: str = "odd") -> Letter:
     """What another host has sent to a mailbox, and a file has."""
     message = Message.in_memory(content)
-    added = edits(message, record(*recipients), identifier)
+    added = edits(message, record(*recipients, reason=reason), identifier)
     sent = b"".join(Edited(message, added, None, is_small=True).cleaned())
     return read(Message.in_memory(sent))
 
@@ -560,6 +560,13 @@ def test_a_message_of_another_host_is_adopted_once_under_its_own_name(store: Qua
 
     assert store.adopt(letter(ELSEWHERE)).state is State.RELEASED
     assert states(store) == [State.RELEASED]
+
+
+@pytest.mark.parametrize("reason", ["x" * 499 + " y", "a\x07b", "x" * 2000], ids=["cut", "cleaned", "long"])
+def test_a_message_with_texts_that_are_cut_is_known_again(store: Quarantine, reason: str) -> None:
+    for _ in range(2):
+        store.adopt(letter(ELSEWHERE, reason=reason))
+    assert states(store) == [State.HELD]
 
 
 def test_another_message_under_the_same_name_is_refused(store: Quarantine) -> None:

@@ -1,19 +1,27 @@
 """What is said about a client (PROXY header, XFORWARD), and what was kept about a message (quarantine)."""
 
+import base64
+import hashlib
 import ipaddress
 import json
 import re
+import zlib
 
 from bqfilter.errors import QuarantineFailure
 from bqfilter.mail.envelope import Client
+from bqfilter.mail.message import Message
+from bqfilter.mail.outgoing import Edited
 from bqfilter.net.proxy_protocol import LONGEST_HEADER, Announcement, announced, wanted
 from bqfilter.quarantine import history, view
+from bqfilter.quarantine.letter import HEADER_LIMIT, edits
+from bqfilter.quarantine.letter import read as read_letter
 from bqfilter.quarantine.names import Name, State
 from bqfilter.quarantine.record import check, decode, encode
 from bqfilter.quarantine.store import Entry
 from bqfilter.scanning.rspamd_request import request_headers
 from bqfilter.scoreboard import Slot
 from bqfilter.smtp import grammar
+from bqfilter.smtp.body import without_strays
 from bqfilter.smtp.commands import XForward, parse_command
 from bqfilter.upstream.xforward import xforward_lines
 from tests.doubles.messages import envelope
@@ -120,6 +128,32 @@ def record(data: bytes) -> None:
     for command in (stored.record.sender, *stored.record.recipients):
         assert not set(command.line) & set(b"\r\n\0")
     assert all(len(line) <= _MOST_LINE_BYTES for line in xforward_lines(stored.record.client, _ALL))
+
+
+def letter(data: bytes) -> None:
+    """A file out of the quarantine's mailbox is the message that was kept, or a QuarantineFailure.
+
+    So is a record that says what the data say. One that is read has nothing but lines that may be sent, and
+    no control character when it is shown; a letter made of it is read as the same.
+    """
+    title = b"X-Bqfilter-Record: %b 1/1\n " % _ID.encode()
+    for file in (data, title + base64.b64encode(zlib.compress(data, 1)) + b"\n\ntext\n"):
+        message = Message.in_memory(b"".join(without_strays(iter([file]))), HEADER_LIMIT)
+        try:
+            found = read_letter(message)
+        except QuarantineFailure as failure:
+            assert failure.cause.isprintable()
+            continue
+        assert all(line.isprintable() for line in view.letter_page(found))
+        for command in (found.record.sender, *found.record.recipients):
+            assert not set(command.line) & set(b"\r\n\0")
+        again = Edited(message, edits(message, found.record, found.id), None, is_small=True)
+        assert read_letter(Message.in_memory(b"".join(again.cleaned()), HEADER_LIMIT)).record == found.record
+        try:
+            content = b"".join(found.content())
+        except QuarantineFailure:
+            continue
+        assert hashlib.sha256(content).hexdigest() == found.stored.sha256
 
 
 _RECORD = decode(
