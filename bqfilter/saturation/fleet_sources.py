@@ -119,6 +119,8 @@ def _checked(host: Host) -> Host:
         (found.rate, 0.0, float(_MOST)),
         (found.service_time, _SHORTEST, _LONGEST),
         (found.service_cv2, 0.0, _LONGEST),
+        (found.upload_time, 0.0, _LONGEST),
+        (host.session or None, _SHORTEST, _LONGEST),
         (host.proxy_timeout, _SHORTEST, _LONGEST),
         (host.before_maxproc, 1, _MOST),
         (host.after_maxproc, 1, _MOST),

@@ -29,14 +29,18 @@ class Prometheus:
         """Labels and value of each element of the result."""
         path = f"{self._base.path}/api/v1/query"
         url = self._base._replace(path=path, query=urlencode({"query": expression})).geturl()
-        status, content = fetch(url)
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            raise ValueError(f"status {status}, and no JSON: is there a Prometheus?") from None
-        if not isinstance(answer, dict) or answer.get("status") != "success":
-            raise ValueError(f"status {status}: {_error_of(answer)}")
-        return list(_elements(answer.get("data")))
+        return answered(*fetch(url))
+
+
+def answered(status: int, content: bytes) -> list[tuple[Mapping[str, str], float]]:
+    """What an answer says."""
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError(f"status {status}, and no JSON: is there a Prometheus?") from None
+    if not isinstance(answer, dict) or answer.get("status") != "success":
+        raise ValueError(f"status {status}: {_error_of(answer)}")
+    return list(_elements(answer.get("data")))
 
 
 def _error_of(answer: object) -> str:

@@ -108,6 +108,18 @@ _PROXY = (
 )  # fmt: skip
 _FACTS = (*_SMTP, b" PORT=", b" PROTO=ESMTP", b" HELO=", b" IDENT=", b" SOURCE=LOCAL")
 _RECORD = (*_JSON, b"\\ud800", b"\\u001b", b"MAIL FROM:<", b"RCPT TO:<", b"\\n", b'"handover"')
+_PAGE = (
+    b"bqfilterd_workers_limit 20\n", b"bqfilterd_start_time_seconds 1\n", b"# TYPE ", b"{listener=\"a\"}",
+    b"bqfilterd_session_duration_seconds_count 4000\n", b"NaN", b"+Inf", b"1e308", b"-1", b"\\\"", b"# EOF\n",
+)  # fmt: skip
+_TUNE = (
+    b'"pool":{"workers":4}', b'"measured":{"rate":1,"service_time":2}', b'"figures":', b'"value":', b"null",
+    b'"service_cv2":', b'"session_limit":', b'"before_maxproc":', b"1e308", b"-0.0", b"true", b'"source":',
+)  # fmt: skip
+_VECTOR = (
+    b'"status":"success"', b'"resultType":"vector"', b'"value":[0,"1"]', b'"metric":{"instance":"a"}',
+    b'"NaN"',
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +181,9 @@ _TABLE = [
     Target(
         "letter", "facts", 2500, (*_ENDS, *_FIELDS, *_RECORD, b"X-Bqfilter-Record: ", b" 1/2"), rounds=1500
     ),
+    # the hosts of a fleet
+    Target("fleet_host", "fleet", 3000, (*_PAGE, *_TUNE), rounds=800),
+    Target("prometheus", "fleet", 1500, (*_JSON, *_VECTOR)),
 ]
 
 TARGETS = {target.name: target for target in _TABLE}

@@ -154,6 +154,7 @@ class TestJson:
         '{"pool": {"workers": 4}, "measured": {"rate": 1, "service_time": 0}}',
         '{"pool": {"workers": 4}, "measured": {"rate": 1, "service_time": 1e300}}',
         '{"pool": {"workers": 4, "proxy_timeout": 1e300}}',
+        '{"pool": {"workers": 4, "session_limit": 1e27}}',
         '{"figures": {"workers": 3}}',
         '{"figures": [], "measured": {}}',
         '{"a":' * 100_000,
