@@ -19,7 +19,7 @@ _WORDS = " ".join(_PAGE.split())
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what the script reads and writes."""
-    for folder in ("scripts", "docs", "tests/faults"):
+    for folder in ("scripts", "docs", "tests/faults", "tests/scarcity"):
         shutil.copytree(_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(_ROOT / "tests" / "__init__.py", tmp_path / "tests")
     return tmp_path

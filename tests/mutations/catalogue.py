@@ -105,6 +105,8 @@ _P1 = (
         file="bqfilter/quarantine/store.py",
         old="""\
                 _write(file, draft.id, record, content)
+                if not is_wanted():
+                    raise FileExistsError(name.file)
                 os.rename(draft.file, name.file, src_dir_fd=day, dst_dir_fd=day)
 """,
         new="""\

@@ -87,3 +87,8 @@ def test_the_table_stands_between_its_markers_and_the_prose_is_kept() -> None:
     assert filled_in(page) == page
     with pytest.raises(ValueError, match="no place"):
         filled_in("above\n")
+
+
+def test_the_page_is_what_the_catalogue_makes_it() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert filled_in(page) == page, "run scripts/generate-mutations-docs"
