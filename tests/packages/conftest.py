@@ -15,6 +15,7 @@ BUILD_LIMIT = 600.0
 # What git ignores, and git itself.
 _LEFT_OUT = (
     ".git",
+    ".fuzz",
     ".venv*",
     "build",
     "dist",
