@@ -112,7 +112,10 @@ def _calls(scoreboard: Scoreboard, settings: Settings) -> Calls:
             return ()
 
     def answers(address: SocketAddress) -> bool:
-        return not probe(address, settings.timeouts, hostname_of(settings), time.monotonic).failure
+        found = probe(address, settings.timeouts, hostname_of(settings), time.monotonic)
+        if found.is_our_own:
+            raise OSError(found.failure)
+        return not found.failure
 
     def start(call: Callable[[], None]) -> None:
         threading.Thread(target=call, name="call", daemon=True).start()
