@@ -76,9 +76,18 @@ class Delivery:
         if outcome.result is not Result.ACCEPTED:
             self._withdraw(kept)
             return outcome if plan.delivered else _own_trouble(outcome)
+        return self._completed(to_send, kept, plan, given, outcome)
+
+    def _completed(
+        self, to_send: Sequence[Parcel], kept: list[_Kept], plan: Plan, given: Consignment, outcome: Outcome
+    ) -> Outcome:
+        """The first transaction is delivered, or there was nothing to send: all the rest, and the answer."""
+        has_left = False
         with self._no_way_back():
-            self._post_further(to_send[1:], kept, given)
-            self._confirm([one for one in kept if not one.parcel], plan, outcome)
+            has_left = self._post_further(to_send[1:], kept, given)
+            self._settle([one for one in kept if not one.parcel], plan, outcome, has_left=has_left)
+        if has_left:
+            return _LEFT_BETWEEN
         if kept and not to_send:
             unheard = self._handover.attempt(self._untold)
             if unheard.result is not Result.ACCEPTED:
@@ -107,16 +116,22 @@ class Delivery:
         kept = self._quarantine.keep(_record(one, given), given.message.content(), State.PENDING)
         return _Kept(kept.id, one, parcel)
 
-    def _post_further(self, further: Sequence[Parcel], kept: Sequence[_Kept], given: Consignment) -> None:
-        """The others. The client will be told 250; what cannot be delivered now stays in the quarantine."""
+    def _post_further(self, further: Sequence[Parcel], kept: Sequence[_Kept], given: Consignment) -> bool:
+        """The others. The client will be told 250; what cannot be delivered now stays in the quarantine.
+
+        True where the client has left meanwhile: it comes again, with what was not delivered too.
+        """
+        has_left = False
         for parcel in further:
             outcome = self._post(parcel, given, more=parcel is not further[-1])
             copies = [one for one in kept if one.parcel is parcel]
             if outcome.result in (Result.ACCEPTED, Result.CLIENT_ABORT):
-                self._withdraw(copies)  # a client that has left comes again, with this one too
+                self._withdraw(copies)
+                has_left = has_left or outcome.result is Result.CLIENT_ABORT
                 continue
             for one in copies:
                 self._leave(one, outcome)
+        return has_left
 
     def _post(self, parcel: Parcel, given: Consignment, *, more: bool) -> Outcome:
         if not parcel.mail:
@@ -150,8 +165,11 @@ class Delivery:
             claim.note(event)
             claim.turn(State.UNKNOWN)
 
-    def _confirm(self, kept: list[_Kept], plan: Plan, outcome: Outcome) -> None:
-        """The answer is certain: what is kept because it is wanted stays."""
+    def _settle(self, kept: list[_Kept], plan: Plan, outcome: Outcome, *, has_left: bool) -> None:
+        """The answer is certain: what is kept because it is wanted stays, unless the client comes again."""
+        if has_left:
+            self._withdraw(kept)
+            return
         for one in kept:
             with self._telling(one):
                 if one.judged in plan.delivered:
@@ -192,6 +210,13 @@ class Delivery:
 
 # Nothing has to be sent, and what had to be kept is kept.
 _UNSENT = Outcome(Result.ACCEPTED, replies.OK)
+
+# Who has closed his side may still listen, and must not hear 250 for what he is to bring again.
+_LEFT_BETWEEN = Outcome(
+    Result.OUTCOME_UNKNOWN,
+    replies.CLIENT_LEFT,
+    "client gave up when some recipients' copy was delivered: possible duplicate",
+)
 
 
 def _own_trouble(outcome: Outcome) -> Outcome:

@@ -10,6 +10,7 @@ conversation), for what the operator must mend (the configuration), and for our 
         PeerTimeout            it was silent, or too slow, until the deadline
         PeerLost               it closed or reset the connection
         PeerUnreachable        no connection came about
+        NoSocket               we have no descriptor or memory for one: it says nothing of the peer
         ProtocolViolation      what it says cannot be followed any more
       ScannerFailure         a scanner has no answer; becomes a report before it leaves scanning/
         ScannerInterrupted     a site's own code did not return by its deadline
@@ -59,6 +60,10 @@ class PeerLost(ConversationLost):
 
 class PeerUnreachable(ConversationLost):
     """No connection to the peer came about."""
+
+
+class NoSocket(ConversationLost):
+    """We have no descriptor or memory for another connection, which says nothing of the peer."""
 
 
 class ProtocolViolation(ConversationLost):

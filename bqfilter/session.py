@@ -100,6 +100,7 @@ class Session:
 
     `waited` is its time in the accept queue in seconds, if known; `name` is what the log calls the session.
     One who may not send is a load balancer that speaks for itself: it is answered, but for MAIL.
+    The session began at `accepted_at`, if not now: the header of a load balancer may have taken a while.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Session:
         name: str = "",
         listener: Endpoint | None = None,
         may_send: bool = True,
+        accepted_at: float | None = None,
     ) -> None:
         self._client = client
         self._means = around.means
@@ -130,7 +132,8 @@ class Session:
         self._waited = waited
         self._dialogue = ServerDialogue()
         self._arrived = around.clock()  # when the bytes came that we are working on
-        self._budget = Budget(self._settings.budget, around.clock, self._arrived)
+        since = self._arrived if accepted_at is None else accepted_at
+        self._budget = Budget(self._settings.budget, around.clock, since)
         self._facts = Client()
         self._transaction: Transaction | None = None
         self._after = "CONNECT"  # Postfix's word for where a connection was lost

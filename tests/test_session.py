@@ -71,6 +71,7 @@ def hold(
     drains: bool = False,
     stumbles: bool = False,
     may_send: bool = True,
+    age: float = 0.0,
     buffer: int = 65536,
     scanners: Sequence[FakeScanner] = (),
 ) -> Held:
@@ -86,7 +87,7 @@ def hold(
     around = Surroundings(given_all, HOSTNAME, clock, bytearray(buffer), count)
     client = ScriptedStream(clock, events)
     ledger = Ledger(clock, lambda stage, _now, _until: stages.append(stage))
-    session = Session(client, around, ledger, log, may_send=may_send)
+    session = Session(client, around, ledger, log, may_send=may_send, accepted_at=clock() - age)
     if drains:
         session.drain()
     session.run()
@@ -328,6 +329,15 @@ def test_within_content_single_bytes_buy_time_until_the_session_limit() -> None:
     assert cut_off.sink.lines[-1].startswith("timeout after DATA")
     assert cut_off.server.clock() - 1000 <= 800
     assert cut_off.server.messages == []
+
+
+def test_what_a_load_balancer_took_for_its_header_is_part_of_the_session() -> None:
+    script: list[Event] = [OPENING, ENVELOPE, 90, MESSAGE]
+    limit = "budget.session = '100s'"
+
+    assert hold(servers(), script, limit).replies[-1].startswith("451 ")  # within commit_reserve
+    assert hold(servers(), [OPENING, ENVELOPE, 80, MESSAGE], limit).results == [Result.ACCEPTED]
+    assert hold(servers(), [OPENING, ENVELOPE, 80, MESSAGE], limit, age=15).replies[-1].startswith("451 ")
 
 
 def test_a_session_that_is_told_to_finish_ends_soon() -> None:

@@ -155,6 +155,13 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address
 
 
+def is_same_host(one: str, other: str) -> bool:
+    """Two names of the same peer; an IPv4 address may be mapped into IPv6. "" is a unix peer."""
+    if not one or not other:
+        return one == other
+    return _plain(ipaddress.ip_address(one)) == _plain(ipaddress.ip_address(other))
+
+
 def parse_network(text: str) -> Network:
     """A network "127.0.0.0/8", or the network of one address "192.0.2.7"; host bits and netmasks are errors.
 

@@ -8,8 +8,8 @@ A deadline is extended neither by a byte that arrives nor by a signal: after a s
 the system call anew, with the whole timer, and does not come back to us. So the timer is never longer than
 half a second.
 
-Errors of the operating system get their names here and nowhere else: PeerTimeout, PeerLost, PeerUnreachable.
-A caller never sees an OSError or an empty read.
+Errors of the operating system get their names here and nowhere else: PeerTimeout, PeerLost, PeerUnreachable,
+NoSocket. A caller never sees an OSError or an empty read.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from errno import EAGAIN, EINPROGRESS, ETIMEDOUT
 
-from bqfilter.errors import PeerLost, PeerTimeout, PeerUnreachable
+from bqfilter.errors import NoSocket, PeerLost, PeerTimeout, PeerUnreachable
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 
@@ -226,14 +226,14 @@ class _KernelTimer:
 
 
 def connect(address: SocketAddress, clock: Clock) -> Stream:
-    """Begin to connect; `Stream.finish_connecting` waits for the outcome. Raises PeerUnreachable.
+    """Begin to connect; `Stream.finish_connecting` waits for the outcome. Raises NoSocket.
 
     Nothing blocks here, so the handshake runs while the client is still talking.
     """
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
-        raise PeerUnreachable(_sentence(error)) from error
+        raise NoSocket(_sentence(error)) from error
     stream = Stream(sock, str(address), clock)
     if address.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -21,7 +21,8 @@ INTERVAL = 1.0  # seconds between two looks
 class Calls:
     """The servers of one pool. `call` says whether one answers, within `timeout` seconds.
 
-    `addresses` are looked up when they are needed, and `start` runs a call so that the others need not wait.
+    `addresses` are looked up when they are needed, and `start` runs a call so that the others need not
+    wait; a RuntimeError of it means that there is no thread to be had.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class Calls:
         for name, breaker in due:
             if name in by_name:
                 breaker.probe()
-                self._start(partial(self._ask, by_name[name], breaker))
+                try:
+                    self._start(partial(self._ask, by_name[name], breaker))
+                except RuntimeError:
+                    breaker.withdraw()
 
     def _breaker(self, number: int, label: Label) -> Breaker:
         place = self._board.place(number, EXPORTER_ROW)

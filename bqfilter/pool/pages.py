@@ -63,7 +63,7 @@ def run(
         _serve_pages(metrics, scoreboard, settings, log)
     told = None if agent is None else _serve_agent(agent, scoreboard, settings, log)
     threading.Thread(
-        target=_make_calls, args=(_calls(scoreboard, settings),), name="calls", daemon=True
+        target=_make_calls, args=(_calls(scoreboard, settings), log), name="calls", daemon=True
     ).start()
     while True:
         sampler.sample(time.monotonic())
@@ -112,7 +112,10 @@ def _calls(scoreboard: Scoreboard, settings: Settings) -> Calls:
             return ()
 
     def answers(address: SocketAddress) -> bool:
-        return not probe(address, settings.timeouts, hostname_of(settings), time.monotonic).failure
+        found = probe(address, settings.timeouts, hostname_of(settings), time.monotonic)
+        if found.is_our_own:
+            raise OSError(found.failure)
+        return not found.failure
 
     def start(call: Callable[[], None]) -> None:
         threading.Thread(target=call, name="call", daemon=True).start()
@@ -120,16 +123,25 @@ def _calls(scoreboard: Scoreboard, settings: Settings) -> Calls:
     return Calls(scoreboard, addresses, answers, start, time.monotonic, call_timeout(settings))
 
 
-def _make_calls(calls: Calls) -> None:
-    while True:
-        calls.look()
-        time.sleep(CALLS_INTERVAL)
+def _make_calls(calls: Calls, log: Log) -> None:
+    """A load balancer that was told "down" sends nothing that would find out that the server is back."""
+
+    def call_forever() -> None:
+        while True:
+            calls.look()
+            time.sleep(CALLS_INTERVAL)
+
+    _insist_on(call_forever, log)
 
 
 def _serve(server: BriefServer, log: Log) -> None:
+    _insist_on(server.serve_forever, log)
+
+
+def _insist_on(work: Callable[[], None], log: Log) -> None:
     """Without this thread the process is of no use: the master shall start another."""
     try:
-        server.serve_forever()
+        work()
     except BaseException as error:
         log.error("exporter failed", cause=f"{type(error).__name__}: {error}")
     finally:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bqfilter.errors import ConversationLost, PeerLost
+from bqfilter.net.address import is_same_host
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.proxy_protocol import Announcement, announced, wanted
@@ -88,6 +89,6 @@ def _judge(announcement: Announcement, listener: Listener, accepted: Accepted, c
     peer = f"{announcement.host}:{announcement.port}" if announcement.host else accepted.peer
     if not announcement.is_local and listener.allow.permits(host):
         return Visitor(client, peer)
-    if announcement.is_local or host == accepted.host:
+    if announcement.is_local or is_same_host(host, accepted.host):
         return Visitor(Standing.PASSED_BY if accepted.is_abandoned else Standing.PROXY, peer)
     return Visitor(Standing.STRANGER, peer)

@@ -28,7 +28,7 @@ from bqfilter.config.schema import Settings
 from bqfilter.errors import ConversationLost
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
-from bqfilter.net.address import Endpoint, SocketAddress
+from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
@@ -298,7 +298,7 @@ class Worker:
         is_probe = visitor.standing is Standing.PASSED_BY
         if visitor.is_served:
             waited = _with_header(accepted.waited, self._clock() - began, listener)
-            is_probe = self._hold_session(visitor, stream, ledger, waited, session_id, listener.endpoint)
+            is_probe = self._hold_session(visitor, stream, ledger, waited, session_id, listener, began)
         else:
             self._send_away(visitor, accepted, stream, tally)
         if is_probe:
@@ -363,12 +363,14 @@ class Worker:
 
     def _hold_session(
         self, visitor: Visitor, stream: Stream, ledger: Ledger, waited: float | None, session_id: str,
-        listener: Endpoint,
+        listener: Listener, began: float,
     ) -> bool:  # fmt: skip
         """Serve a client until it leaves; True where it only wanted to know whether we are there."""
         log = self._log.for_session(session_id)
         may_send = visitor.standing is Standing.CLIENT
-        session = Session(stream, self._around, ledger, log, waited, session_id, listener, may_send)
+        session = Session(
+            stream, self._around, ledger, log, waited, session_id, listener.endpoint, may_send, began
+        )
         self._session = session
         self._ration.renew_cpu()
         if self._is_draining:  # told between accept and here

@@ -13,7 +13,7 @@ from traceback import format_exception_only
 from bqfilter.breaker import Breaker
 from bqfilter.config.actions import DEFER, Response
 from bqfilter.config.content import ScannerSettings
-from bqfilter.errors import BqfilterError, ConversationLost, PeerTimeout, ScannerFailure
+from bqfilter.errors import BqfilterError, ConversationLost, NoSocket, PeerTimeout, ScannerFailure
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Envelope
 from bqfilter.mail.message import Message
@@ -159,7 +159,7 @@ class Runner:
             cause = f"{cause} within {given:.3g} s"  # its timeout, or what was left of the budget
         # A message over which others took all the time must not switch this one off for the next messages.
         is_unfair = is_late and given < _FAIR_SHARE * min(settings.timeout, given_in_all)
-        if not isinstance(failure, OSError) and not is_unfair:
+        if not isinstance(failure, OSError | NoSocket) and not is_unfair:
             (seat.breaker.failed if is_its_fault(failure) else seat.breaker.answered)()
         return _failure(settings, cause)
 
@@ -178,7 +178,7 @@ def _seat(scanner: Scanner, places: Mapping[str, ScannerPlace], slots: int, cloc
 
 def is_its_fault(failure: BqfilterError | OSError) -> bool:
     """A scanner that cannot be talked to, and not one that finds fault with a message."""
-    return isinstance(failure, ConversationLost)
+    return isinstance(failure, ConversationLost) and not isinstance(failure, NoSocket)
 
 
 def _failure(settings: ScannerSettings, cause: str) -> Report:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bqfilter.config.schema import Settings
-from bqfilter.errors import ConversationLost, OutcomeUnknown, PeerTimeout, UpstreamFailure
+from bqfilter.errors import ConversationLost, NoSocket, OutcomeUnknown, PeerTimeout, UpstreamFailure
 from bqfilter.ledger import Ledger, Stage
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
@@ -309,7 +309,10 @@ class Upstream:
                 upstream=str(self._servers.addresses[self._at]),
                 cause=loss.cause,
             )
-        self._servers.unreached(self._at)
+        if isinstance(loss, NoSocket):
+            self._servers.closed(self._at)  # it was not called
+        else:
+            self._servers.unreached(self._at)
         self._hang_up()
 
     def _learn(self, index: int, capabilities: Capabilities) -> None:

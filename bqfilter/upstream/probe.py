@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bqfilter.config.schema import TimeoutSettings
-from bqfilter.errors import ConversationLost
+from bqfilter.errors import ConversationLost, NoSocket
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Clock, Deadline
 from bqfilter.net.stream import connect
@@ -13,11 +13,12 @@ from bqfilter.upstream.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came of the call: `failure` is empty when EHLO was answered."""
+    """What came of the call: `failure` is empty when EHLO was answered, and may be our own."""
 
     address: SocketAddress
     capabilities: Capabilities
     failure: str = ""
+    is_our_own: bool = False
 
 
 def probe(address: SocketAddress, timeouts: TimeoutSettings, hostname: bytes, clock: Clock) -> Probe:
@@ -25,8 +26,8 @@ def probe(address: SocketAddress, timeouts: TimeoutSettings, hostname: bytes, cl
     limit = Deadline.after(clock, timeouts.connect + timeouts.greeting + timeouts.ehlo)
     try:
         connection = Connection(connect(address, clock), timeouts, hostname, clock)
-    except ConversationLost as loss:
-        return Probe(address, NO_CAPABILITIES, loss.cause)
+    except NoSocket as trouble:
+        return Probe(address, NO_CAPABILITIES, trouble.cause, is_our_own=True)
     try:
         connection.open(limit)
     except ConversationLost as loss:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bqfilter.errors import PeerLost, PeerTimeout, PeerUnreachable
+from bqfilter.errors import NoSocket, PeerLost, PeerTimeout, PeerUnreachable
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.stream import Stream, _KernelTimer, connect
@@ -529,11 +529,11 @@ def test_a_tcp_server_that_does_not_answer_is_given_up_at_the_deadline() -> None
         assert refused(SocketAddress(socket.AF_INET, server.getsockname()), SHORT) == "Connection timed out"
 
 
-def test_without_descriptors_no_server_is_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_have_no_descriptors_is_no_fault_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     def out_of_descriptors(*_arguments: object) -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("bqfilter.net.stream.socket.socket", out_of_descriptors)
 
-    with pytest.raises(PeerUnreachable, match="Too many open files"):
+    with pytest.raises(NoSocket, match="Too many open files"):
         connect(SocketAddress(socket.AF_INET, ("127.0.0.1", 1)), CLOCK)

@@ -116,3 +116,21 @@ def test_a_trouble_of_our_own_says_nothing_of_the_server() -> None:
     site.look()
 
     assert site.worker().state is State.PROBING
+
+
+def test_where_no_thread_is_to_be_had_for_a_call_it_is_made_the_next_time() -> None:
+    """The caller must live on: a load balancer that was told "down" sends no message that would find out."""
+    site = Site(there={AFTER})
+    site.worker().failed()
+    site.clock.advance(1)
+    calls = Calls(site.board, lambda: (AFTER, SPARE), site.call, no_thread, site.clock, TIMEOUT)
+    calls.look()
+
+    assert site.called == []
+    site.look()
+    assert site.called == [AFTER]
+    assert site.worker().state is State.CLOSED
+
+
+def no_thread(_call: Callable[[], None]) -> None:
+    raise RuntimeError("can't start new thread")

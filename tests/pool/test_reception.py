@@ -159,6 +159,12 @@ class TestBehindAProxy:
             standings.append(made.receive().standing)
         assert standings == [Standing.CLIENT, Standing.CLIENT, Standing.PROXY]
 
+    def test_its_own_address_may_come_mapped_into_ipv6(self, door: Make) -> None:
+        """As on a socket of systemd's that takes both; the header has it plain."""
+        made = door(f"::ffff:{PROXY}")
+        made.client.sendall(tcp4(PROXY))
+        assert made.receive().standing is Standing.PROXY
+
     def test_a_check_that_connects_and_leaves_has_passed_by(self, door: Make) -> None:
         made = door()
         made.client.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bqfilter.config.actions import DEFER
 from bqfilter.errors import (
     ConversationLost,
+    NoSocket,
     PeerLost,
     PeerTimeout,
     PeerUnreachable,
@@ -285,6 +286,7 @@ def test_an_answer_about_a_message_ends_a_row_of_failures(clock: FakeClock) -> N
         (ProtocolViolation("nonsense"), True),
         (ScannerFailure("cannot read this message"), False),
         (OSError("spool"), False),
+        (NoSocket("Too many open files"), False),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -292,6 +294,19 @@ def test_a_scanner_is_blamed_where_nobody_can_talk_to_it(
     failure: ConversationLost | ScannerFailure | OSError, is_blamed: bool
 ) -> None:
     assert is_its_fault(failure) is is_blamed
+
+
+def test_a_worker_without_descriptors_does_not_switch_it_off_for_the_pool_nor_on_again(
+    clock: FakeClock,
+) -> None:
+    lost, ours = PeerLost("gone"), NoSocket("Too many open files")
+    fake = scanner("a", ours, ours, ours, lost, ours, lost, clock=clock, takes=1, failures=2)
+    one = bench(fake, clock=clock)
+    for _ in range(6):
+        one.next_message()
+
+    assert len(fake.calls) == 6
+    assert one.next_message()[0].finding is Finding.UNSCANNED
 
 
 def test_a_worker_in_a_slot_behind_those_of_the_pool_has_a_breaker_too(clock: FakeClock) -> None:

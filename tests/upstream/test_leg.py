@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bqfilter.errors import OutcomeUnknown, PeerUnreachable, UpstreamFailure
+from bqfilter.breaker import State
+from bqfilter.errors import NoSocket, OutcomeUnknown, PeerUnreachable, UpstreamFailure
 from bqfilter.ledger import Ledger
 from bqfilter.log import Log
 from bqfilter.mail.envelope import Client
@@ -161,6 +162,25 @@ def refusing(clock: FakeClock, server: FakeUpstream, refused: SocketAddress) -> 
 
     one.upstream._connect = connect_or_not
     return one
+
+
+def test_a_worker_without_descriptors_says_nothing_of_the_servers(clock: FakeClock) -> None:
+    """What it says the whole pool believes, and load balancers."""
+    one = bench(clock, FakeUpstream(clock, FORWARDING), addresses=2)
+    connect = one.upstream._connect
+
+    def out_of_descriptors(*_arguments: object) -> Stream:
+        raise NoSocket("Too many open files")
+
+    one.upstream._connect = out_of_descriptors
+    with pytest.raises(UpstreamFailure, match="Too many open files"):
+        one.begin()
+    one.upstream.finish()
+    one.upstream._connect = connect
+
+    assert one.begin().code == 250
+    assert one.upstream.peer == str(FIRST)
+    assert {breaker.state for breaker in one.upstream._servers._breakers} == {State.CLOSED}
 
 
 NOT_REACHED = "warning: after-filter server not reached, trying the next"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bqfilter.errors import PeerUnreachable
+from bqfilter.errors import NoSocket
 from bqfilter.net.address import SocketAddress
 from bqfilter.upstream.probe import Probe, probe
 from tests.doubles.clock import FakeClock
@@ -45,10 +45,11 @@ def test_a_server_that_cannot_be_used_says_why(
     assert server.connections[0].is_closed
 
 
-def test_a_server_that_is_not_there_says_why(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+def test_a_want_of_descriptors_is_told_apart(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     def refuse(*_arguments: object) -> None:
-        raise PeerUnreachable("Too many open files")
+        raise NoSocket("Too many open files")
 
     monkeypatch.setattr("bqfilter.upstream.probe.connect", refuse)
 
-    assert probe(ADDRESS, settings().timeouts, HOSTNAME, clock).failure == "Too many open files"
+    found = probe(ADDRESS, settings().timeouts, HOSTNAME, clock)
+    assert (found.failure, found.is_our_own) == ("Too many open files", True)
