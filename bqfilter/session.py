@@ -266,6 +266,7 @@ class Session:
     def _on_mail(self, command: commands.Mail) -> Reply:
         self._has_asked_to_send = True
         if not self._may_send:
+            self._log.warning("load balancer may not send for itself", peer=self._client.peer)
             return replies.NOT_ALLOWED
         if self._is_draining and self.message_count:
             return replies.SHUTTING_DOWN

@@ -176,6 +176,7 @@ class TestALoadBalancerThatSpeaksForItself:
             "221 2.0.0 Bye",
         ]
         assert (held.server.connections, held.results) == ([], [])
+        assert held.sink.lines == ["warning: load balancer may not send for itself peer=192.0.2.1:1"]
 
     def test_that_hangs_up_is_not_worth_a_line(self) -> None:
         assert hold(servers(), [HELO, CLOSE], may_send=False).sink.lines == []

@@ -34,7 +34,8 @@ def status(path: Path, as_json: bool, over: float) -> None:
     a busy one waits for (g greeting, e envelope, d data, f filter, c connection to the after-filter server,
     w its answers, h handover), s for starting, x for leaving, and _ for an empty slot.
 
-    Exit status 0: the master runs and somebody is idle; 1: not so, or there is nothing to be seen.
+    Exit status 0: the master runs, somebody is idle and an after-filter server is in reach, as far as is
+    known; 1: not so, or there is nothing to be seen.
     """
     # Imported here: no other command needs what these look at.
     from bqfilter.saturation.queues import QueueProbe

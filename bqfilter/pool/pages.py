@@ -193,7 +193,7 @@ class Pages:
             return _text(respond, "503 Service Unavailable", "there is no worker")
         gone_for = snapshot.upstream_gone_for
         if gone_for is not None and snapshot.is_upstream_gone:
-            words = f"no after-filter server is in reach since {duration(gone_for)} ago"
+            words = f"no after-filter server has been in reach for {duration(gone_for)}"
             return _text(respond, "503 Service Unavailable", words)
         return _text(respond, "200 OK", "ready")
 

@@ -358,7 +358,7 @@ def _upstream_line(later: Snapshot, period: Period) -> str:
     words = [f"{later.total(Word.UPSTREAM_OPEN)} connections open"]
     if period.ready.count:
         words.append(f"ready after {duration(period.ready.mean)}")
-    words.append(f"{later.total(Word.UNREACHED)} times out of reach")
+    words.append(f"{later.total(Word.UNREACHED)} times none in reach")
     words.append(f"{later.total(Word.UPSTREAM_LOST)} times lost")
     return f"{'upstream':<10}{', '.join(words)}"
 

@@ -52,8 +52,8 @@ _NEED_TEXT = {
     Verb.BCC: "an address",
 }
 _ELSEWHERE = {
-    "FILTER": "bqfilterd has one after-filter server and no transports; a policy can choose scanners, and "
-    "REDIRECT a recipient",
+    "FILTER": "bqfilterd has no transports, all mail goes on to the same place; a policy can choose "
+    "scanners, and REDIRECT a recipient",
 }
 _STATUS = re.compile(rb"([245])\.\d{1,3}\.\d{1,3}(?=\s|\Z)")
 _STATUS_CLASS = {Verb.REJECT: b"45", Verb.DEFER: b"4"}

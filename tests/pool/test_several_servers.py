@@ -102,7 +102,7 @@ def test_with_all_gone_it_is_not_ready_until_one_is_back_without_a_message_to_tr
         page = eventually(
             lambda: page if (page := get(daemon, "/-/ready")).status == 503 else None, "no readiness"
         )
-        assert "no after-filter server is in reach" in page.text
+        assert "no after-filter server has been in reach for " in page.text
         with Sink(port=other):
             eventually(lambda: get(daemon, "/-/ready").status == 200, "readiness")
             assert deliver(daemon).startswith(b"250 ")
