@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bqfilter.breaker import Breaker, State
-from bqfilter.net.address import SocketAddress
+from bqfilter.net.address import Endpoint, SocketAddress, resolve
 from bqfilter.net.deadline import Clock
 from bqfilter.places import Label
 from bqfilter.scoreboard import Scoreboard
@@ -51,16 +51,20 @@ class Calls:
                 due.append((label.name, breaker))
         by_name = {str(address): address for address in self._addresses()} if due else {}
         for name, breaker in due:
-            if name in by_name:
-                breaker.probe()
-                try:
-                    self._start(partial(self._ask, by_name[name], breaker))
-                except RuntimeError:
-                    breaker.withdraw()
+            address = by_name.get(name) or _as_it_reads(name)
+            if address is not None:
+                self._begin(address, breaker)
 
     def _breaker(self, number: int, label: Label) -> Breaker:
         place = self._board.place(number, EXPORTER_ROW)
         return Breaker(place, label.terms, self._clock, self._rows, self._timeout)
+
+    def _begin(self, address: SocketAddress, breaker: Breaker) -> None:
+        breaker.probe()
+        try:
+            self._start(partial(self._ask, address, breaker))
+        except RuntimeError:
+            breaker.withdraw()
 
     def _ask(self, address: SocketAddress, breaker: Breaker) -> None:
         try:
@@ -69,3 +73,14 @@ class Calls:
             breaker.withdraw()
             return
         (breaker.answered if is_there else breaker.failed)()
+
+
+def _as_it_reads(name: str) -> SocketAddress | None:
+    """The address of a server that no name stands for now: workers go on with it until the next reload.
+
+    None where it is none, in a scoreboard full of nonsense.
+    """
+    try:
+        return resolve(Endpoint.parse(name))[0]
+    except ValueError:
+        return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from bqfilter.breaker import Breaker, State
 from bqfilter.net.address import SocketAddress
-from bqfilter.places import Terms
+from bqfilter.places import Label, Terms
 from bqfilter.pool.calls import Calls
 from bqfilter.scoreboard import Scoreboard
 from bqfilter.upstream.board import UpstreamBoard, row_of
@@ -116,6 +116,28 @@ def test_a_trouble_of_our_own_says_nothing_of_the_server() -> None:
     site.look()
 
     assert site.worker().state is State.PROBING
+
+
+def test_while_names_cannot_be_looked_up_it_is_called_at_the_address_that_workers_have() -> None:
+    """They go on with it, and load balancers have to hear that it is back."""
+    site = Site(there={AFTER})
+    site.calls._addresses = tuple
+    site.worker().failed()
+    site.clock.advance(1)
+    site.look()
+
+    assert site.called == [AFTER]
+    assert site.worker().state is State.CLOSED
+
+
+def test_a_label_that_is_no_address_is_nobody_to_call() -> None:
+    site = Site()
+    site.servers.give([Label("inet:\n:99999", TERMS)])
+    site.worker(2).failed()
+    site.clock.advance(1)
+    site.look()
+
+    assert site.called == []
 
 
 def test_where_no_thread_is_to_be_had_for_a_call_it_is_made_the_next_time() -> None:
