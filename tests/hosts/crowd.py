@@ -66,12 +66,16 @@ class Letter:
 class Crowd:
     """`size` clients that send one letter after the other to any of `doors`, and others on request.
 
-    They are on the host on which this is entered, and have all been answered when it is left.
+    They are on the host on which this is entered, and have all been answered when it is left. `others` is how
+    many letters may be on their way by request.
     """
 
-    def __init__(self, doors: Sequence[Address], size: int, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, doors: Sequence[Address], size: int, seconds: Callable[[], float], others: int = 10
+    ) -> None:
         self._doors = doors
         self._size = size
+        self._others = others
         self._seconds = seconds
         self._numbers = itertools.count(1)
         self._clients = itertools.count(1)
@@ -80,7 +84,7 @@ class Crowd:
         self.failures: list[str] = []
 
     def __enter__(self) -> "Crowd":
-        self._pool = ThreadPoolExecutor(self._size + 10)
+        self._pool = ThreadPoolExecutor(self._size + self._others)
         for _ in range(self._size):
             self._pool.submit(self._send_all)
         return self
