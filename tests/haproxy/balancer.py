@@ -56,15 +56,18 @@ class Balancer:
                 return answer.read()
 
 
-def configuration(directory: Path, network: str, workers: int) -> str:
-    """The shipped file in a hurry; `network` are the first three numbers of all addresses."""
+def configuration(directory: Path, network: str, workers: int, interval: str) -> str:
+    """The shipped file in a hurry; `network` are the first three numbers of all addresses.
+
+    `interval` is between two checks, and between two words of the agent.
+    """
     text = SHIPPED.read_text(encoding="utf-8")
     for pattern, replacement in {
         r"192\.0\.2\.": f"{network}.",
         r"/run/haproxy/admin\.sock": str(directory / "admin.sock"),
         r"log /dev/log local0": "log stdout format raw local0",
         r"maxconn 20 ": f"maxconn {workers} ",
-        r"(?<=inter )2s": "200ms",
+        r"(?<=inter )2s": interval,
     }.items():
         text, count = re.subn(pattern, replacement, text)
         assert count, f"nothing in {SHIPPED} is like {pattern}"
@@ -72,9 +75,11 @@ def configuration(directory: Path, network: str, workers: int) -> str:
 
 
 @contextlib.contextmanager
-def balancing(program: str, directory: Path, network: str, workers: int) -> Iterator[Balancer]:
+def balancing(
+    program: str, directory: Path, network: str, workers: int, interval: str = "200ms"
+) -> Iterator[Balancer]:
     config = directory / "haproxy.cfg"
-    config.write_text(configuration(directory, network, workers), encoding="utf-8")
+    config.write_text(configuration(directory, network, workers, interval), encoding="utf-8")
     with (directory / "haproxy.log").open("wb") as log:
         process = subprocess.Popen(
             [program, "-db", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log

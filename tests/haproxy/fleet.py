@@ -57,7 +57,7 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(program: str, directory: Path) -> Iterator[Fleet]:
+def fleet(program: str, directory: Path, check_interval: str = "200ms") -> Iterator[Fleet]:
     """Started, and all servers are up for HAProxy."""
     # 127.0.0.0/8 is all loopback: no other run has the same ports at the same addresses.
     network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
@@ -82,7 +82,7 @@ def fleet(program: str, directory: Path) -> Iterator[Fleet]:
             machine = Machine(f"filter{number}", host, own, settings, sink)
             stack.callback(machine.close)
             machines.append(machine)
-        balancer = stack.enter_context(balancing(program, directory, network, WORKERS))
+        balancer = stack.enter_context(balancing(program, directory, network, WORKERS, check_interval))
         for machine in machines:
             balancer.wait_for(machine.name, "UP")
         yield Fleet(balancer, machines, f"{network}.1", network)

@@ -169,6 +169,35 @@ def test_who_has_to_wait_waits_at_haproxy_and_may_give_up(site: Fleet) -> None:
     assert not any("client left" in one.daemon.log() for one in site.machines)
 
 
+def test_who_comes_when_a_machine_has_just_died_and_the_others_are_full_waits(haproxy: str) -> None:
+    """The dead one has the fewest connections; the first that it refuses is the last that it is offered."""
+    before_any_check = "1h"
+    with (
+        short_directory("bqfilter-fleet-") as directory,
+        fleet(haproxy, directory, before_any_check) as site,
+        contextlib.ExitStack() as stack,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for _ in range(WORKERS * len(site.machines)):
+            stack.enter_context(connect(site))
+        site.machines[1].daemon.kill()
+        eventually(lambda: refuses(site.machines[1].address), "nobody listens there")
+        patient = pool.submit(connect, site)
+        eventually(lambda: patient.done() or site.balancer.server("BACKEND")["qcur"] == "1", "who waits")
+        assert not patient.done()
+        stack.close()
+        with patient.result() as client:
+            assert client.banner.startswith(b"220 ")
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def half_closed(address: tuple[str, int]) -> bool:
     """Somebody has closed a connection to this address, who is not closed by it."""
     wanted = f"{socket.inet_aton(address[0])[::-1].hex().upper()}:{address[1]:04X}"
