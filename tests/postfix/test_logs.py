@@ -163,6 +163,9 @@ def test_pflogsumm_is_not_disturbed_by_our_lines(
         lambda: len(re.findall(r"\bmail\.remote\.example\[", bqfilterd.log())) == 2, "two lines of ours"
     )
 
+    for recipient in recipients:
+        maillog.wait_for(rf"to=<{re.escape(recipient)}>.* status=sent")
+
     text = maillog.text()
     lines = text.splitlines(keepends=True)
     without = "".join(line for line in lines if " bqfilterd[" not in line)
