@@ -53,9 +53,12 @@ class Listing:
     def part(self, start: int) -> Part:
         """The lines about one part's files."""
         names = self.names[start : start + _PART_FILES]
-        entries = [entry for entry in self.store.entries_of(names, self.states) if self.fits(entry)]
-        text = "".join(f"{self.show(entry)}\n" for entry in entries)
-        return Part(text, sum(entry.stored is None for entry in entries))
+        lines, flaws = [], 0
+        for entry in self.store.entries_of(names, self.states):  # one at a time: memory stays small
+            if self.fits(entry):
+                lines.append(self.show(entry))
+                flaws += entry.stored is None
+        return Part("".join(f"{line}\n" for line in lines), flaws)
 
 
 def processors() -> int:

@@ -17,6 +17,8 @@ from bqfilter.net.address import SocketAddress
 _JOIN_LIMIT = 60.0
 _PAUSE = 0.005  # seconds between two pieces, so that they arrive one by one as a rule; nothing depends on it
 
+_BUFFER_BYTES = 65536  # without a limit the kernel may take tens of MiB for whoever does not read
+
 
 @dataclass(slots=True)
 class Talk:
@@ -150,6 +152,7 @@ class ScriptedDaemon:
 def scripted_daemon(*steps: Step, path: Path | None = None) -> Iterator[ScriptedDaemon]:
     """At a unix socket where a path is given, else at a free port of loopback."""
     listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     listener.bind(str(path) if path else ("127.0.0.1", 0))
     listener.listen(20)
     daemon = ScriptedDaemon(listener, steps)

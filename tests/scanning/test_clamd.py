@@ -30,7 +30,7 @@ LONG = 60.0  # seconds that nothing here comes near to
 SHORT = 0.3  # seconds that are waited for
 CLOCK = time.monotonic
 CONTENT = b"Subject: hello\r\n\r\nworld\r\n"
-MUCH = b"0123456789abcde\n" * (1 << 18)  # 4 MiB, more than any buffer here takes
+MUCH = b"0123456789abcde\n" * (1 << 19)  # 8 MiB, more than the buffers here take
 END = b"\0\0\0\0"
 ENVELOPE = Envelope(Client(), Mail(b"MAIL FROM:<>", b"", b""))
 ENDPOINT = Endpoint("unix", path="/run/clamav/clamd.ctl")

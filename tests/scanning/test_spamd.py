@@ -39,7 +39,7 @@ LONG = 60.0  # seconds that nothing here comes near to
 SHORT = 0.3  # seconds that are waited for
 CLOCK = time.monotonic
 CONTENT = b"Subject: hello\r\n\r\nworld\r\n"
-MUCH = b"Subject: much\r\n\r\n" + b"0123456789abcd\r\n" * (1 << 18)  # 4 MiB, more than any buffer here takes
+MUCH = b"Subject: much\r\n\r\n" + b"0123456789abcd\r\n" * (1 << 19)  # 8 MiB, more than the buffers here take
 ENDPOINT = Endpoint("inet", "127.0.0.1", 783)
 STATUS = b"SPAMD/1.1 0 EX_OK\r\n"
 
