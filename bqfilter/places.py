@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Generic, Self, TypeVar
 
-from bqfilter.scoreboard import Words
+from bqfilter.scoreboard import Words, printable
 
 
 class LabelWord(IntEnum):
@@ -128,41 +128,50 @@ class PlaceBoard(Generic[P]):
 
     def labels(self) -> list[Label]:
         """The labels of the places that have an owner, in their order."""
-        found = (self._label(number) for number in range(self._count))
-        return [label for label in found if label.name]
+        return list(self._owned().values())
+
+    def owned(self, row: int) -> list[tuple[Label, P]]:
+        """The same, each with its place as the process with this row has it."""
+        return [(label, self.place(number, row)) for number, label in self._owned().items()]
 
     def give(self, labels: Iterable[Label]) -> list[str]:
         """In the master: give each its place. Returns the names for which there is none left."""
-        known, without = self._names(), []
-        for number in range(len(known)):
+        known, without = self._numbers(), []
+        free = [number for number in range(self._count) if number not in known.values()]
+        for number in known.values():
             self._words(number)[LabelWord.IS_PRESENT] = 0
         for label in labels:
             name = self._cut(label.name)
-            if name not in known and len(known) < self._count:
-                known.append(name)
+            if name not in known and free:
+                known[name] = free.pop(0)
             if name in known:
-                self._write_label(known.index(name), label)
+                self._write_label(known[name], label)
             else:
                 without.append(label.name)
         return without
 
     def places(self, names: Sequence[str], row: int) -> list[P]:
         """The place of each name, as the process with this row has it; unseen ones for names without."""
-        known = self._names()
+        known = self._numbers()
         cut = map(self._cut, names)
-        return [self.place(known.index(name), row) if name in known else self._kind.unseen() for name in cut]
+        return [self.place(known[name], row) if name in known else self._kind.unseen() for name in cut]
 
     def place(self, number: int, row: int) -> P:
         """A place by its number."""
         start = self._count * self._label_bytes + number * self._records_bytes
         return self._kind(self._memory[start : start + self._records_bytes], row, number + 1)
 
-    def _names(self) -> list[str]:
-        return [label.name for label in self.labels()]
+    def _owned(self) -> dict[int, Label]:
+        """By the number of the place: one whose label is lost moves none of the others."""
+        found = ((number, self._label(number)) for number in range(self._count))
+        return {number: label for number, label in found if label.name}
+
+    def _numbers(self) -> dict[str, int]:
+        return {label.name: number for number, label in self._owned().items()}
 
     def _cut(self, name: str) -> str:
         """A name as it comes back from memory."""
-        return self._text(name).decode("utf-8", "replace")
+        return _shown(self._text(name))
 
     def _text(self, name: str) -> bytes:
         return name.encode("utf-8", "replace")[: self._label_bytes - TEXT_AT]
@@ -178,7 +187,7 @@ class PlaceBoard(Generic[P]):
             words[LabelWord.FAILURES], words.seconds(LabelWord.RETRY), words.seconds(LabelWord.LONGEST)
         )
         text = bytes(self._memory[start : start + length])
-        return Label(text.decode("utf-8", "replace"), terms, bool(words[LabelWord.IS_PRESENT]))
+        return Label(_shown(text), terms, bool(words[LabelWord.IS_PRESENT]))
 
     def _write_label(self, number: int, label: Label) -> None:
         """The text first, then its length: a reader sees no name or a whole one."""
@@ -190,3 +199,8 @@ class PlaceBoard(Generic[P]):
         words.set_seconds(LabelWord.LONGEST, label.terms.longest)
         words[LabelWord.IS_PRESENT] = 1
         words[LabelWord.NAME_BYTES] = len(text)
+
+
+def _shown(text: bytes) -> str:
+    """A name out of the memory, in which anything may stand where a worker has gone mad."""
+    return printable(text.decode("utf-8", "replace"))

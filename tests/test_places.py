@@ -70,3 +70,27 @@ def test_instants_and_failures_are_found_in_the_rows_that_are_asked_about() -> N
     assert [place.failures_since(5.0, rows) for rows in (1, 2, 3, 4)] == [0, 2, 2, 6]
     assert [place.failing_since(5.0, rows) for rows in (1, 2, 3, 4)] == [0, 8, 8, 7]
     assert [place.total(HealthWord.STREAK, rows) for rows in (1, 2, None)] == [1, 3, 10]
+
+
+def test_a_name_that_a_mad_worker_has_written_moves_no_cursor() -> None:
+    memory = memoryview(bytearray(TEXT_AT + 24 + ROWS * Kind.RECORD_BYTES))
+    given = PlaceBoard(memory, ROWS, Kind, TEXT_AT + 24)
+    given.give([Label("spamd", TERMS)])
+    memory[TEXT_AT : TEXT_AT + 5] = b"\x1b[2J\n"
+
+    assert [label.name for label in given.labels()] == ["?[2J?"]
+
+
+def test_a_label_that_is_lost_moves_no_other_place() -> None:
+    label_bytes = TEXT_AT + 24
+    memory = memoryview(bytearray(3 * (label_bytes + ROWS * Kind.RECORD_BYTES)))
+    given = PlaceBoard(memory, ROWS, Kind, label_bytes)
+    given.give([Label("a", TERMS), Label("b", TERMS)])
+    given.places(["b"], 1)[0].own.set_seconds(HealthWord.FAILED_AT, 5.0)
+    memory[:TEXT_AT] = bytes(TEXT_AT)
+
+    (found,) = given.owned(0)
+    assert (found[0].name, found[1].latest(HealthWord.FAILED_AT, ROWS)) == ("b", 5.0)
+    assert given.give([Label("b", TERMS), Label("c", TERMS)]) == []
+    assert given.places(["b"], 0)[0].latest(HealthWord.FAILED_AT, ROWS) == 5.0
+    assert given.places(["c"], 0)[0].number == 1

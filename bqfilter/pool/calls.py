@@ -11,7 +11,6 @@ from functools import partial
 from bqfilter.breaker import Breaker, State
 from bqfilter.net.address import Endpoint, SocketAddress, resolve
 from bqfilter.net.deadline import Clock
-from bqfilter.places import Label
 from bqfilter.scoreboard import Scoreboard
 from bqfilter.upstream.board import EXPORTER_ROW, UpstreamBoard, row_of
 
@@ -45,8 +44,8 @@ class Calls:
     def look(self) -> None:
         """Call those whose time has come."""
         due = []
-        for number, label in enumerate(self._board.labels()):
-            breaker = self._breaker(number, label)
+        for label, place in self._board.owned(EXPORTER_ROW):
+            breaker = Breaker(place, label.terms, self._clock, self._rows, self._timeout)
             if label.is_present and breaker.state is State.PROBING:
                 due.append((label.name, breaker))
         by_name = {str(address): address for address in self._addresses()} if due else {}
@@ -54,10 +53,6 @@ class Calls:
             address = by_name.get(name) or _as_it_reads(name)
             if address is not None:
                 self._begin(address, breaker)
-
-    def _breaker(self, number: int, label: Label) -> Breaker:
-        place = self._board.place(number, EXPORTER_ROW)
-        return Breaker(place, label.terms, self._clock, self._rows, self._timeout)
 
     def _begin(self, address: SocketAddress, breaker: Breaker) -> None:
         breaker.probe()

@@ -322,10 +322,7 @@ class Board:
         """The after-filter servers, over this many slots, or as many as there are."""
         rows = row_of(self._layout.slot_count if used is None else used)
         board = UpstreamBoard(memoryview(bytes(self._view[self._layout.upstreams])), self._layout.slot_count)
-        return tuple(
-            UpstreamFigures(label, board.place(number, 0), rows)
-            for number, label in enumerate(board.labels())
-        )
+        return tuple(UpstreamFigures(label, place, rows) for label, place in board.owned(0))
 
     def _used_slots(self) -> Iterable[Slot]:
         """Slots are given away from the lowest on, so behind the first that never was there are none."""
@@ -344,8 +341,8 @@ class Board:
 
     def _scanner_figures(self, used: int) -> Iterable[ScannerFigures]:
         board = ScannerBoard(memoryview(bytes(self._view[self._layout.scanners])), self._layout.slot_count)
-        for number, label in enumerate(board.labels()):
-            yield ScannerFigures(label, board.place(number, 0), used)
+        for label, place in board.owned(0):
+            yield ScannerFigures(label, place, used)
 
 
 def queues(snapshot: Snapshot, probe: QueueProbe) -> list[Queue]:

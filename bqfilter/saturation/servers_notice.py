@@ -39,8 +39,8 @@ class ServersNotice:
             return
         self._looked_at = now
         figures = [
-            UpstreamFigures(label, self._board.place(number, 0), self._rows)
-            for number, label in enumerate(self._board.labels())
+            UpstreamFigures(label, place, self._rows)
+            for label, place in self._board.owned(0)
             if label.is_present
         ]
         out = [one.out_since for one in figures]

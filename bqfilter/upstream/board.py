@@ -46,8 +46,8 @@ class UpstreamBoard(PlaceBoard[UpstreamPlace]):
 
     def vacate(self, slot: int) -> None:
         """In the master, after the worker in this slot was reaped: its connection is gone with it."""
-        for number in range(len(self.labels())):
-            self.place(number, row_of(slot)).own[UpstreamWord.OPEN] = 0
+        for _, place in self.owned(row_of(slot)):
+            place.own[UpstreamWord.OPEN] = 0
 
 
 def row_of(slot: int) -> int:
