@@ -180,7 +180,7 @@ def test_load_balancers_are_told_before_the_door_is_shut(sink: Sink, directory: 
         assert get(daemon, "/-/healthy").status == 200
         assert scrape(daemon).value("draining") == 1
         assert deliver(daemon).startswith(b"250")
-        os.kill(next(iter(daemon.workers())), signal.SIGKILL)
+        os.kill(next(iter(daemon.wait_until_idle(2))), signal.SIGKILL)
         daemon.wait_for_log("worker died")
         daemon.wait_until_idle(2)  # it is replaced, as on any other day
         daemon.signal(signal.SIGHUP)  # too late for that
