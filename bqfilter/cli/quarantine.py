@@ -94,8 +94,8 @@ class _Filters:
         return filter(self.fits, store.entries(self.states, self.since, self.before))
 
     def fits(self, entry: Entry) -> bool:
-        """Whatever cannot be read fits where nothing is asked that it would have to tell."""
-        return self.selection.fits(entry.stored.record) if entry.stored else not self.selection
+        """Where nothing is asked that a file would have to tell, one that cannot be read fits as well."""
+        return not self.selection or (entry.stored is not None and self.selection.fits(entry.stored.record))
 
 
 _FILTER_OPTIONS: tuple[Callable[[Any], Any], ...] = (

@@ -8,6 +8,9 @@ ESMTP parameters, and the XFORWARD attributes. Bytes that are no UTF-8 are kept 
 Texts of scanners and senders are cut and freed of control characters here, so that the line stays small. A
 line that cannot be read raises QuarantineFailure, and before anything of it goes onto a wire `check` looks at
 every command line in it.
+
+To read a line is to see that all of it has the right form. Values are made of it only where they are asked
+for: most readers list messages, by the hundred thousand perhaps, and look at a few of them.
 """
 
 import json
@@ -15,6 +18,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from bqfilter.errors import QuarantineFailure
@@ -32,6 +37,16 @@ _DIGEST_CHARS = 64
 _MOST_BYTES = 10**15  # a size is never longer than this one
 _ATTRIBUTES = frozenset(name.decode("ascii") for name in grammar.XFORWARD_VALUES)
 _DECODER = json.JSONDecoder()
+_SHAPE = {
+    "format": int, "id": str, "size": int, "sha256": str, "session": str, "listener": str, "client": dict,
+    "mail": list, "rcpt": list, "action": str, "policy": str, "reason": str, "reports": list,
+    "message_id": str, "subject": str,
+}  # fmt: skip
+_WORDS_SHAPE = [str, str, str]
+_REPORT_SHAPES = [[str, str, str, kind] for kind in (type(None), float, int)]
+_members = itemgetter(*_SHAPE)
+_MEMBER_TYPES = [*_SHAPE.values()]
+_SURROGATE = b"\\ud"  # as JSON writes half a letter, a byte that is no UTF-8, or what was never ours
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -66,14 +81,39 @@ class Record:
     subject: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stored:
-    """A record with what became known by writing: size and SHA-256 of the content, and where that begins."""
+    """A first line that has been read, with what became known by writing: of the content size and SHA-256.
 
-    record: Record
+    `found` is the JSON object, known to be a record; `content_at` is where the content begins.
+    """
+
+    found: Mapping[str, Any]
     size: int
     sha256: str
     content_at: int
+
+    @cached_property
+    def record(self) -> Record:
+        return _record(self.found)
+
+    @property
+    def sender(self) -> str:
+        """The address of the record's sender, bytes that are no UTF-8 as lone surrogates."""
+        return str(self.found["mail"][1])
+
+    @property
+    def recipients(self) -> list[str]:
+        """The same of its recipients."""
+        return [words[1] for words in self.found["rcpt"]]
+
+    @property
+    def reason(self) -> str:
+        return str(self.found["reason"])
+
+    @property
+    def subject(self) -> str:
+        return str(self.found["subject"])
 
 
 def headline(header: Header) -> tuple[str, str]:
@@ -106,15 +146,35 @@ def decode(line: bytes, identifier: str) -> Stored:
     """Read a first line, line end included; fast, there may be 100,000. Raises QuarantineFailure."""
     try:
         found, _ = _DECODER.raw_decode(line.decode("ascii"))  # what pads the line need not be looked at
+        _see_that_it_is_a_record(found)
         if found["format"] != FORMAT or found["id"] != identifier:
             raise ValueError(f"format {found['format']!r}, id {found['id']!r}")
         if not 0 <= found["size"] <= _MOST_BYTES:
             raise ValueError(f"size {found['size']!r}")
-        return Stored(_record(found), int(found["size"]), str(found["sha256"]), len(line))
+        stored = Stored(found, found["size"], found["sha256"], len(line))
+        if _SURROGATE in line:
+            _ = stored.record  # only by making it one sees whether these stand for bytes
+        return stored
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise QuarantineFailure(
             f"its first line cannot be read: {type(error).__name__} {clean(str(error))}"
         ) from None
+
+
+def _see_that_it_is_a_record(found: Any) -> None:
+    """All that `_record` needs has the type that it needs. Raises KeyError, TypeError, OverflowError."""
+    if [*map(type, _members(found))] != _MEMBER_TYPES:
+        raise TypeError("a member is not of its type")
+    client, reports = found["client"], found["reports"]
+    if client and any(type(value) is not str for value in client.values()):
+        raise TypeError("an attribute of the client is no text")
+    for words in (found["mail"], *found["rcpt"]):
+        if [*map(type, words)] != _WORDS_SHAPE:
+            raise TypeError("a command is not three texts")
+    for report in reports:
+        if [*map(type, report)] not in _REPORT_SHAPES:
+            raise TypeError("a report is not three texts with a score")
+        float(report[3] or 0)  # not every whole number is one
 
 
 def _line(record: Record, identifier: str, size: int, sha256: str) -> bytes:
@@ -152,19 +212,15 @@ def _record(found: Mapping[str, Any]) -> Record:
         sender=Mail(*map(_bytes, found["mail"])),
         recipients=tuple([Rcpt(*map(_bytes, words)) for words in found["rcpt"]]),
         client=Client(_attributes(found["client"])),
-        session_id=str(found["session"]),
-        listener=str(found["listener"]),
-        action=str(found["action"]),
-        policy=str(found["policy"]),
-        reason=str(found["reason"]),
-        reports=tuple([_report(*report) for report in found["reports"]]),
-        message_id=str(found["message_id"]),
-        subject=str(found["subject"]),
+        session_id=found["session"],
+        listener=found["listener"],
+        action=found["action"],
+        policy=found["policy"],
+        reason=found["reason"],
+        reports=tuple([ReportSummary(*report) for report in found["reports"]]),
+        message_id=found["message_id"],
+        subject=found["subject"],
     )
-
-
-def _report(scanner: object, finding: object, detail: object, score: Any) -> ReportSummary:
-    return ReportSummary(str(scanner), str(finding), str(detail), None if score is None else float(score))
 
 
 def _words(command: Mail | Rcpt) -> list[str]:

@@ -29,7 +29,7 @@ class Selection:
     policy: str = ""
 
     def __bool__(self) -> bool:
-        return self != Selection()
+        return self != _NOTHING_ASKED
 
     def fits(self, record: Record) -> bool:
         """Is this message meant?"""
@@ -67,3 +67,6 @@ class Selection:
             report.scanner == self.scanner and report.finding not in _NOTHING_FOUND
             for report in record.reports
         )
+
+
+_NOTHING_ASKED = Selection()

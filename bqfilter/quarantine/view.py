@@ -23,13 +23,13 @@ _SHOWN_HEADER_LINES = 200
 def as_line(entry: Entry) -> str:
     if entry.stored is None:
         return f"{entry.name.id}  {entry.name.state:<9}  cannot be read: {printable(entry.flaw)}"
-    record = entry.stored.record
-    more = f" (+{len(record.recipients) - 1})" if len(record.recipients) > 1 else ""
-    recipient = as_text(record.recipients[0].address) if record.recipients else ""
+    stored, recipients = entry.stored, entry.stored.recipients
+    more = f" (+{len(recipients) - 1})" if len(recipients) > 1 else ""
+    recipient = _address(recipients[0]) if recipients else ""
     return (
-        f"{entry.name.id}  {entry.name.state:<9}  {as_size(entry.stored.size):>8}  "
-        f"<{as_text(record.sender.address)}> -> <{recipient}>{more}  "
-        f"{printable(record.reason)}  {_quoted(record.subject)}"
+        f"{entry.name.id}  {entry.name.state:<9}  {as_size(stored.size):>8}  "
+        f"<{_address(stored.sender)}> -> <{recipient}>{more}  "
+        f"{printable(stored.reason)}  {_quoted(stored.subject)}"
     )
 
 
@@ -147,6 +147,13 @@ def _header_lines(message: Message) -> Iterator[str]:
 def as_text(data: bytes, tab: str = "\t") -> str:
     """Bytes of a peer, for a terminal."""
     return printable(data.decode("utf-8", "backslashreplace").replace("\t", tab))
+
+
+def _address(text: str) -> str:
+    """The same of an address whose bytes have not been made of its record yet."""
+    if text.isascii() and text.isprintable():
+        return text
+    return as_text(text.encode("utf-8", "surrogateescape"))
 
 
 def _quoted(text: str) -> str:

@@ -38,6 +38,19 @@ def test_command_lines_and_facts_stay_the_same_bytes(sender: bytes, parameter: b
     assert read.client.attributes == {b"HELO": helo}
 
 
+@given(LINE_BYTES, st.lists(LINE_BYTES, max_size=3), st.text(max_size=50), st.text(max_size=50))
+def test_what_a_list_shows_is_what_the_record_says(
+    sender: bytes, recipients: list[bytes], reason: str, subject: str
+) -> None:
+    """Though it is told before a record has been made of the line."""
+    kept = record(*recipients, sender=mail(b"MAIL FROM:<%b>" % sender), reason=reason, subject=subject)
+    stored = decode(encode(kept, ID, 70, "ab" * 32), ID)
+    assert stored.sender.encode("utf-8", "surrogateescape") == stored.record.sender.address
+    told = [address.encode("utf-8", "surrogateescape") for address in stored.recipients]
+    assert told == [recipient.address for recipient in stored.record.recipients]
+    assert (stored.reason, stored.subject) == (stored.record.reason, stored.record.subject)
+
+
 @given(st.text(max_size=2000), st.text(max_size=100))
 def test_texts_are_one_printable_line_of_bounded_length(reason: str, detail: str) -> None:
     line = encode(record(reason=reason, reports=(ReportSummary("x", "hit", detail),)), ID, 0, "")
@@ -82,6 +95,12 @@ def altered(**changes: Any) -> bytes:
         pytest.param(altered(size=-1), id="less than no content"),
         pytest.param(altered(size="70"), id="a size in quotes"),
         pytest.param(altered(reports=[["clamd"]]), id="half a report"),
+        pytest.param(altered(reports=[["clamd", "hit", None, None]]), id="a report without a word"),
+        pytest.param(altered(reason=7), id="a number for a text"),
+        pytest.param(altered(size=True), id="no size at all"),
+        pytest.param(altered(client={"HELO": 7}), id="a fact that is no text"),
+        pytest.param(altered(rcpt=["RCPT TO:<a>"]), id="a command in one piece"),
+        pytest.param(altered(mail=["MAIL FROM:<\ud800>", "\ud800", ""]), id="a letter that is none"),
     ],
 )
 def test_a_line_that_is_not_what_was_written_is_refused(line: bytes) -> None:
