@@ -73,7 +73,10 @@ def _shown(page: str) -> str:
 def _commands(command: click.Command = main, words: str = "bqfilterd") -> Iterator[tuple[str, click.Command]]:
     if words != "bqfilterd":
         yield words, command
-    for name, child in getattr(command, "commands", {}).items():
+    context = click.Context(command)
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        child = command.get_command(context, name)
+        assert child
         yield from _commands(child, f"{words} {name}")
 
 
