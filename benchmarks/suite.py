@@ -157,7 +157,7 @@ def _letters(directory: Path, kind: Kind, scale: Scale) -> Iterator[Load]:
             size=len(samples.as_sent(message.read_bytes())),
             unit=Unit.MESSAGES_PER_SECOND,
             rounds=scale.matrix_rounds,
-            seconds=scale.turn_seconds,
+            seconds=scale.turn_seconds / 2,
             message=message,
         )
 
