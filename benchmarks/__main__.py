@@ -10,24 +10,30 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, suite
+from benchmarks import peers, report, suite
+from benchmarks.attendance import Attendance, attendance
 from benchmarks.contenders import Workshop
 from benchmarks.errors import BenchmarkError
 from benchmarks.footprint import Row
+from benchmarks.matrix import cells
 from benchmarks.programs import ROOT, SEARCH_PATH, is_root
 from benchmarks.report import Result
+from benchmarks.scanners import KINDS
 from benchmarks.suite import FULL, QUICK, Scale
 
 MEMORY = "memory"
 POSTFIX = "postfix"
-LOADS = tuple(load.name for load in suite.all_loads(FULL))
-PARTS = (*LOADS, MEMORY, POSTFIX)
+LOADS = ("many", "alone", "large-1", "large-4")
+CELLS = tuple(cell.name for cell in cells(FULL.matrix_rounds, FULL.turn_seconds))
+SCANNERS = tuple(kind.name for kind in KINDS)
+GROUPS = {"matrix": CELLS, "scanners": SCANNERS, "all": (*CELLS, *SCANNERS, MEMORY)}
+PARTS = (*LOADS, MEMORY, POSTFIX, *GROUPS, *SCANNERS, *CELLS)
 
 
 def main() -> int:
@@ -37,24 +43,33 @@ def main() -> int:
     if complaint := _complaint(parts):
         parser.error(complaint)
     facts = report.machine()
+    present = _attendance(options, parts)
+    for sentence in present.left_out:
+        print(f"benchmarks: left out: {sentence}", file=sys.stderr)
     try:
-        results, memory = _measure(options, parts)
+        results, memory = _measure(options, parts, present)
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
-    _tell(options, facts, results, memory)
+    _tell(options, facts, results, memory, present.left_out)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure bqfilterd beside HAProxy."
+        prog="python -m benchmarks", description="Measure bqfilterd beside HAProxy and beside its peers."
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}")
+    parser.add_argument(
+        "--contenders",
+        metavar="WORDS",
+        help="only those with one of the words in their names: haproxy,kept,amavisd (default: all)",
+    )
+    parser.add_argument("--smtpprox", type=Path, metavar="PROGRAM", help="a copy of smtpprox, to take part")
     parser.add_argument("--postfix", action="store_true", help="also between two real Postfix servers (root)")
-    parser.add_argument("--quick", action="store_true", help="less of everything: under a minute")
+    parser.add_argument("--quick", action="store_true", help="less of everything, no peers: under a minute")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--workers", type=int, default=20, metavar="N", help="of bqfilterd (default: 20)")
+    parser.add_argument("--workers", type=int, default=20, metavar="N", help="of each filter (default: 20)")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR")
     parser.add_argument(
         "--filter",
@@ -69,13 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     for field in fields(Scale):
         option = "--" + field.name.replace("_", "-")
-        default = f"default: {getattr(FULL, field.name)}, quick: {getattr(QUICK, field.name)}"
-        parser.add_argument(option, type=int, metavar="N", help=default)
+        full, quick = getattr(FULL, field.name), getattr(QUICK, field.name)
+        parser.add_argument(option, type=type(full), metavar="N", help=f"default: {full}, quick: {quick}")
     return parser
 
 
 def _parts(options: argparse.Namespace) -> list[str]:
-    parts = options.parts or [*LOADS, MEMORY]
+    named = options.parts or [*LOADS, MEMORY]
+    parts = [part for name in named for part in GROUPS.get(name, (name,))]
     return [*parts, POSTFIX] if options.postfix and POSTFIX not in parts else parts
 
 
@@ -90,22 +106,33 @@ def _complaint(parts: list[str]) -> str | None:
     return None
 
 
-def _measure(options: argparse.Namespace, parts: list[str]) -> tuple[list[Result], list[Row]]:
+def _attendance(options: argparse.Namespace, parts: list[str]) -> Attendance:
+    scanners = [part for part in parts if part in SCANNERS]
+    wanted = tuple(options.contenders.split(",")) if options.contenders else ()
+    if not {*parts} - {*SCANNERS, MEMORY}:
+        return attendance(scanners, (), wanted)
+    if options.quick and not wanted:
+        present = attendance(scanners)
+        return replace(present, left_out=(*present.left_out, "the peers, unless --contenders names them"))
+    return attendance(scanners, (*peers.PASSING, peers.smtpprox(options.smtpprox)), wanted)
+
+
+def _measure(
+    options: argparse.Namespace, parts: list[str], present: Attendance
+) -> tuple[list[Result], list[Row]]:
     scale = _scale(options)
-    with _workshop(options) as workshop:
-        chosen = [load for load in suite.all_loads(scale) if load.name in parts]
-        results = list(suite.run_loads(workshop, chosen, scale.rounds)) if chosen else []
-        if POSTFIX in parts:
-            results += suite.run_postfix(workshop, scale.postfix_messages, scale.rounds)
-        memory = suite.run_memory(workshop, scale.large_messages) if MEMORY in parts else []
-    return results, memory
-
-
-@contextmanager
-def _workshop(options: argparse.Namespace) -> Iterator[Workshop]:
     with _directory() as directory:
         other = tuple(shlex.split(options.against)) if options.against else None
-        yield Workshop(directory, options.workers, tuple(shlex.split(options.filter)), other)
+        command = tuple(shlex.split(options.filter))
+        workshop = Workshop(directory, options.workers, command, other, present.passing, present.wanted)
+        chosen = [load for load in suite.all_loads(scale) if load.name in parts]
+        results = list(suite.run_loads(workshop, chosen)) if chosen else []
+        for kind in present.kinds:
+            results += suite.run_scanner(workshop, kind, present.asking[kind.name], scale)
+        if POSTFIX in parts:
+            results += suite.run_postfix(workshop, scale)
+        memory = suite.run_memory(workshop, scale.large_messages) if MEMORY in parts else []
+    return results, memory
 
 
 @contextmanager
@@ -129,13 +156,18 @@ def _scale(options: argparse.Namespace) -> Scale:
 
 
 def _tell(
-    options: argparse.Namespace, facts: dict[str, str], results: list[Result], memory: list[Row]
+    options: argparse.Namespace,
+    facts: dict[str, str],
+    results: list[Result],
+    memory: list[Row],
+    left_out: Sequence[str],
 ) -> None:
     tables = [report.table(results)] if results else []
     tables += [report.memory_table(memory)] if memory else []
     text = "\n\n".join([report.heading(facts), *tables])
     print(text)
-    print(f"\nevery run: {report.save(options.results, facts, _recorded(options), results, memory)}")
+    saved = report.save(options.results, facts, _recorded(options), results, memory, left_out)
+    print(f"\nevery run: {saved}")
     if options.write_docs:
         report.write_docs(text)
 
@@ -144,6 +176,7 @@ def _recorded(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "filter": options.filter,
         "against": options.against,
+        "contenders": options.contenders,
         "workers": options.workers,
         **asdict(_scale(options)),
     }

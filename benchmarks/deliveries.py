@@ -13,6 +13,7 @@ from benchmarks.errors import DeliveryError
 from benchmarks.programs import BACKLOG, HOST, UNPRIVILEGED_USER, free_port, greets, is_root, running
 
 ARRIVAL_TIMEOUT = 60.0
+STILLNESS = 1.0  # seconds without a message, after which no more is thought to be under way
 
 
 class Deliveries:
@@ -26,12 +27,22 @@ class Deliveries:
     def expect(self, messages: int) -> None:
         self._expected += messages
 
-    def settle(self) -> None:
-        deadline = time.monotonic() + ARRIVAL_TIMEOUT
-        while (arrived := self._count()) < self._expected and time.monotonic() < deadline:
+    def settle(self, patience: float | None = None) -> None:
+        """`patience` is for how long nothing may arrive while something is missing."""
+        patience = ARRIVAL_TIMEOUT if patience is None else patience
+        seen, since = self._count(), time.monotonic()
+        while (arrived := self._count()) < self._expected and time.monotonic() < since + patience:
+            if arrived != seen:
+                seen, since = arrived, time.monotonic()
             time.sleep(0.02)
         if arrived != self._expected:
             raise DeliveryError(f"{self._where}: {self._expected} messages expected, {arrived} arrived")
+
+    def start_over(self) -> None:
+        """After a run that went wrong: wait until nothing more comes, and expect nothing of what did not."""
+        while (arrived := self._count()) != self._expected:
+            self._expected = arrived
+            time.sleep(STILLNESS)
 
 
 @contextmanager

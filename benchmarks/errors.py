@@ -15,3 +15,7 @@ class LoadError(BenchmarkError):
 
 class DeliveryError(BenchmarkError):
     """Acknowledged messages did not arrive, or arrived more than once."""
+
+
+class ScanError(BenchmarkError):
+    """A scanner did not call a clean message clean."""

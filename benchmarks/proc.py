@@ -43,7 +43,8 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of the process, its descendants, and its children that have ended.
 
     Live tasks are read from schedstat, which is exact; utime and stime in stat are the same sum cut to
-    whole ticks, and with twenty workers the cut-off parts would be a tenth of the result.
+    whole ticks, and with twenty workers the cut-off parts would be a tenth of the result. Only stat knows
+    of threads that have ended, which is all there is of a program with a thread for each connection.
     """
     return sum(map(_own_seconds, tree(pid))) + _ended_children_seconds(pid)
 
@@ -76,12 +77,20 @@ def _own_seconds(pid: int) -> float:
             total += int((task / "schedstat").read_text().split()[0])
         except OSError:
             continue
-    return total / _NANOSECONDS
+    try:
+        return max(total / _NANOSECONDS, _ticks(pid, 14))
+    except OSError:
+        return 0.0
 
 
 def _ended_children_seconds(pid: int) -> float:
+    return _ticks(pid, 16)
+
+
+def _ticks(pid: int, field: int) -> float:
+    """Seconds from two fields of /proc/PID/stat, user and system time; numbered as in proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / _TICKS  # cutime, cstime: fields 16 and 17 of proc(5)
+    return (int(fields[field - 3]) + int(fields[field - 2])) / _TICKS
 
 
 def _tasks(pid: int) -> list[Path]:

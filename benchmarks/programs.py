@@ -7,11 +7,12 @@ should.
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.errors import ProgramError
@@ -19,8 +20,9 @@ from benchmarks.errors import ProgramError
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 BACKLOG = 512
+SYSLOG_PORT = 514
 READY_TIMEOUT = 20.0
-STOP_TIMEOUT = 20.0
+STOP_TIMEOUT = 10.0
 SEARCH_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # where Debian keeps servers, root or not
 UNPRIVILEGED_USER = "nobody"
 
@@ -36,7 +38,13 @@ class Program:
         self.log = directory / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), cwd=directory
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+                cwd=directory,
+                process_group=0,
             )
 
     @property
@@ -51,12 +59,14 @@ class Program:
             time.sleep(0.02)
 
     def stop(self) -> None:
+        """Ask the program, then all its processes (not every one tells its children), then ask no more."""
         self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT)
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+        self._process.wait()
 
     def last_words(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
@@ -69,6 +79,18 @@ def running(name: str, argv: Sequence[str], directory: Path) -> Iterator[Program
         yield program
     finally:
         program.stop()
+
+
+@contextmanager
+def unread_syslog() -> Iterator[None]:
+    """The port of syslog, unless it is taken or not for us: what is sent there is not even read.
+
+    Without it a program that logs there may spend more on its complaints than on mail.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        with suppress(OSError):
+            port.bind((HOST, SYSLOG_PORT))
+        yield
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.contenders import HAPROXY
 from benchmarks.footprint import Row
-from benchmarks.loads import Load, Run
+from benchmarks.loads import Fault, Load, Run
 from benchmarks.programs import ROOT
 
 BEGIN = "<!-- benchmarks:begin -->"
@@ -39,8 +39,11 @@ class Summary:
 
     contender: str
     score: float
+    messages_per_second: float
+    megabytes_per_second: float
     ratio: Ratio | None  # none where HAProxy did not run
-    cpu_per_message: float | None  # microseconds
+    cpu_per_message: float | None  # microseconds, of its own processes
+    scanner_cpu_per_message: float | None  # microseconds, of the scanning daemon that it asks
     aim: float | None
 
 
@@ -50,26 +53,36 @@ class Result:
 
     load: Load
     runs: Sequence[Run]
+    faults: Sequence[Fault] = ()
 
     def summaries(self) -> list[Summary]:
         return [self._summary(name) for name in dict.fromkeys(run.contender for run in self.runs)]
 
     def _summary(self, contender: str) -> Summary:
         runs = [run for run in self.runs if run.contender == contender]
-        cpu = [run.cpu_seconds for run in runs if run.cpu_seconds is not None]
+        rate = median(run.messages / run.seconds for run in runs)
         return Summary(
             contender=contender,
-            score=median(self.load.score(run.seconds) for run in runs),
+            score=median(map(self.load.score, runs)),
+            messages_per_second=rate,
+            megabytes_per_second=rate * self.load.size / 1e6,
             ratio=self._ratio(runs),
-            cpu_per_message=median(cpu) / self.load.messages * 1e6 if cpu else None,
+            cpu_per_message=_microseconds((run.cpu_seconds, run.messages) for run in runs),
+            scanner_cpu_per_message=_microseconds((run.scanner_cpu_seconds, run.messages) for run in runs),
             aim=self.load.aims.get(contender),
         )
 
     def _ratio(self, runs: Iterable[Run]) -> Ratio | None:
-        yardstick = {run.round: self.load.score(run.seconds) for run in self.runs if run.contender == HAPROXY}
-        pairs = ((self.load.score(run.seconds), yardstick.get(run.round)) for run in runs)
+        yardstick = {run.round: self.load.score(run) for run in self.runs if run.contender == HAPROXY}
+        pairs = ((self.load.score(run), yardstick.get(run.round)) for run in runs)
         ratios = [score / haproxy for score, haproxy in pairs if haproxy is not None]
         return Ratio(median(ratios), min(ratios), max(ratios)) if ratios else None
+
+
+def _microseconds(pairs: Iterable[tuple[float | None, int]]) -> float | None:
+    """Of processor time, for one message."""
+    each = [seconds / messages * 1e6 for seconds, messages in pairs if seconds is not None]
+    return median(each) if each else None
 
 
 def heading(facts: Mapping[str, str]) -> str:
@@ -107,7 +120,16 @@ def _first_line(*argv: str) -> str:
 
 def table(results: Sequence[Result]) -> str:
     """Markdown, readable on a terminal as well."""
-    head = ["load", "contender", "rate", "to HAProxy", "lowest to highest", "aim", "CPU µs/message"]
+    head = [
+        "load",
+        "contender",
+        "rate",
+        "to HAProxy",
+        "lowest to highest",
+        "aim",
+        "CPU µs/message",
+        "scanner's",
+    ]
     return _markdown(head, [row for result in results for row in _rows(result)])
 
 
@@ -122,9 +144,23 @@ def _rows(result: Result) -> Iterator[list[str]]:
             f"{ratio.median:.2f}" if ratio else "",
             f"{ratio.lowest:.2f} to {ratio.highest:.2f}" if ratio else "",
             _aim(result.load, summary.aim),
-            f"{summary.cpu_per_message:.0f}" if summary.cpu_per_message is not None else "",
+            _whole(summary.cpu_per_message),
+            _whole(summary.scanner_cpu_per_message),
         ]
         title = ""
+    for fault in result.faults:
+        yield [title, fault.contender, f"did not do its work: {_brief(fault.reason)}", "", "", "", "", ""]
+        title = ""
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _brief(reason: str) -> str:
+    """A row has one line; the whole reason is in the record."""
+    text = " ".join(reason.split()).replace("|", "/")
+    return text if len(text) <= 100 else f"... {text[-96:]}"
 
 
 def _number(value: float) -> str:
@@ -153,6 +189,7 @@ def save(
     options: Mapping[str, Any],
     results: Sequence[Result],
     memory: Sequence[Row],
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Every single run, for whoever wants to compute something else."""
     taken = datetime.now(UTC)
@@ -162,6 +199,7 @@ def save(
         "taken": taken.isoformat(timespec="seconds"),
         "machine": dict(facts),
         "options": dict(options),
+        "left out": list(left_out),
         "loads": [_as_json(result) for result in results],
         "memory": [asdict(row) for row in memory],
     }
@@ -180,6 +218,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         "unit": load.unit.text,
         "summaries": [asdict(summary) for summary in result.summaries()],
         "runs": [asdict(run) for run in result.runs],
+        "faults": [asdict(fault) for fault in result.faults],
     }
 
 
