@@ -20,14 +20,16 @@ from benchmarks import report, suite
 from benchmarks.contenders import Workshop
 from benchmarks.errors import BenchmarkError
 from benchmarks.footprint import Row
+from benchmarks.parts import PARTS as OTHER_PARTS
 from benchmarks.programs import ROOT, SEARCH_PATH, is_root
 from benchmarks.report import Result
+from benchmarks.section import Section
 from benchmarks.suite import FULL, QUICK, Scale
 
 MEMORY = "memory"
 POSTFIX = "postfix"
 LOADS = tuple(load.name for load in suite.all_loads(FULL))
-PARTS = (*LOADS, MEMORY, POSTFIX)
+PARTS = (*LOADS, MEMORY, POSTFIX, *OTHER_PARTS)
 
 
 def main() -> int:
@@ -38,11 +40,11 @@ def main() -> int:
         parser.error(complaint)
     facts = report.machine()
     try:
-        results, memory = _measure(options, parts)
+        results, memory, sections = _measure(options, parts)
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
-    _tell(options, facts, results, memory)
+    _tell(options, facts, results, memory, sections)
     return 0
 
 
@@ -90,7 +92,7 @@ def _complaint(parts: list[str]) -> str | None:
     return None
 
 
-def _measure(options: argparse.Namespace, parts: list[str]) -> tuple[list[Result], list[Row]]:
+def _measure(options: argparse.Namespace, parts: list[str]) -> tuple[list[Result], list[Row], list[Section]]:
     scale = _scale(options)
     with _workshop(options) as workshop:
         chosen = [load for load in suite.all_loads(scale) if load.name in parts]
@@ -98,7 +100,8 @@ def _measure(options: argparse.Namespace, parts: list[str]) -> tuple[list[Result
         if POSTFIX in parts:
             results += suite.run_postfix(workshop, scale.postfix_messages, scale.rounds)
         memory = suite.run_memory(workshop, scale.large_messages) if MEMORY in parts else []
-    return results, memory
+        sections = [part(workshop, scale) for name, part in OTHER_PARTS.items() if name in parts]
+    return results, memory, sections
 
 
 @contextmanager
@@ -129,13 +132,19 @@ def _scale(options: argparse.Namespace) -> Scale:
 
 
 def _tell(
-    options: argparse.Namespace, facts: dict[str, str], results: list[Result], memory: list[Row]
+    options: argparse.Namespace,
+    facts: dict[str, str],
+    results: list[Result],
+    memory: list[Row],
+    sections: list[Section],
 ) -> None:
     tables = [report.table(results)] if results else []
     tables += [report.memory_table(memory)] if memory else []
+    tables += [report.section_table(section) for section in sections]
     text = "\n\n".join([report.heading(facts), *tables])
     print(text)
-    print(f"\nevery run: {report.save(options.results, facts, _recorded(options), results, memory)}")
+    saved = report.save(options.results, facts, _recorded(options), results, memory, sections)
+    print(f"\nevery run: {saved}")
     if options.write_docs:
         report.write_docs(text)
 

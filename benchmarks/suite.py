@@ -23,10 +23,25 @@ class Scale:
     alone_messages: int
     large_messages: int
     postfix_messages: int
+    latency_messages: int
 
 
-FULL = Scale(rounds=7, messages=5000, alone_messages=1000, large_messages=8, postfix_messages=1000)
-QUICK = Scale(rounds=2, messages=600, alone_messages=100, large_messages=4, postfix_messages=200)
+FULL = Scale(
+    rounds=7,
+    messages=5000,
+    alone_messages=1000,
+    large_messages=8,
+    postfix_messages=1000,
+    latency_messages=2000,
+)
+QUICK = Scale(
+    rounds=2,
+    messages=600,
+    alone_messages=100,
+    large_messages=4,
+    postfix_messages=200,
+    latency_messages=300,
+)
 
 
 def all_loads(scale: Scale) -> list[Load]:
