@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
@@ -64,36 +62,26 @@ def test_a_message_larger_than_all_buffers_arrives_whole() -> None:
     assert sink.messages[0].content == content(20_000_000)
 
 
-@contextmanager
-def _played(port: int, timetable: list[float], at_once: int) -> Iterator[list[generator.Trace]]:
-    """Traces are there when the block has ended."""
-    traces: list[generator.Trace] = []
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(play, port, timetable, content(100), at_once)
-        yield traces
-        traces += future.result(30)
-
-
 def test_who_is_due_begins_though_the_server_stands_still_and_is_timed_from_then_on() -> None:
-    with (
-        Sink() as sink,
-        _played(sink.port, [0.0, 0.01, 0.02], at_once=9) as traces,
-        sink.held("GREETING"),
-    ):
-        sink.wait_until_held("GREETING", 3)
-        held = time.perf_counter_ns()
-        time.sleep(0.1)  # the server stands still for as long, or longer
+    with Sink() as sink, ThreadPoolExecutor(1) as pool:
+        with sink.held("GREETING"):
+            playing = pool.submit(play, sink.port, [0.0, 0.01, 0.02], content(100))
+            sink.wait_until_held("GREETING", 3)
+            held = time.perf_counter_ns()
+            time.sleep(0.1)  # the server stands still for as long, or longer
+        traces = playing.result(30)
     assert len(traces) == 3
     assert all(trace.banner >= 100_000_000 for trace in traces)
     assert all(trace.began < held for trace in traces)
 
 
 def test_a_begin_that_comes_late_is_lag_and_counts_in_the_messages_time() -> None:
-    with Sink() as sink:
-        with _played(sink.port, [0.0, 0.0], at_once=1) as traces, sink.held("MAIL"):
+    with Sink() as sink, ThreadPoolExecutor(1) as pool:
+        with sink.held("MAIL"):
+            playing = pool.submit(play, sink.port, [0.0, 0.0], content(100), at_once=1)
             sink.wait_until_held("MAIL")
             held = time.perf_counter_ns()
-        first, second = traces
+        first, second = playing.result(30)
     assert first.due == second.due
     assert second.began > first.answered > held
     assert second.lag > held - second.due
