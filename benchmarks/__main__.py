@@ -16,7 +16,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, suite
+from benchmarks import report, suite, syscalls
 from benchmarks.contenders import Workshop
 from benchmarks.errors import BenchmarkError
 from benchmarks.footprint import Row
@@ -87,6 +87,8 @@ def _complaint(parts: list[str]) -> str | None:
     needed = ["smtp-source", "smtp-sink", "haproxy"]
     if missing := [program for program in needed if shutil.which(program, path=SEARCH_PATH) is None]:
         return f"not installed: {', '.join(missing)} (Debian: postfix, haproxy)"
+    if syscalls.NAME in parts and shutil.which("strace", path=SEARCH_PATH) is None:
+        return "not installed: strace (Debian: strace)"
     if POSTFIX in parts and not is_root():
         return "two Postfix servers can only be started by root"
     return None

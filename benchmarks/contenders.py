@@ -43,6 +43,8 @@ workers = {workers}
 [upstream]
 endpoint = "inet:{host}:{upstream_port}"
 max_messages_per_connection = {messages_per_connection}
+[metrics]
+listen = "inet:{host}:0"
 [runtime]
 directory = "{directory}"
 """

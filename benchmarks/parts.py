@@ -6,7 +6,7 @@ A part is a module of its own; here is only what it needs to run, and under whic
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from benchmarks import latency
+from benchmarks import growth, latency, life, sizes, syscalls
 from benchmarks.contenders import Workshop
 from benchmarks.deliveries import sink
 from benchmarks.section import Section
@@ -25,4 +25,26 @@ def _latency(workshop: Workshop, scale: Scale) -> Section:
         return latency.measure_latency(contenders, scale.rounds, scale.latency_messages)
 
 
-PARTS: dict[str, Part] = {latency.NAME: _latency}
+def _life(workshop: Workshop, scale: Scale) -> Section:
+    return life.measure_life(workshop, scale.rounds)
+
+
+def _growth(workshop: Workshop, scale: Scale) -> Section:
+    return growth.measure_growth(workshop, scale.rounds, scale.messages)
+
+
+def _sizes(workshop: Workshop, scale: Scale) -> Section:
+    return sizes.measure_sizes(workshop, scale.rounds, scale.large_messages, scale.alone_messages)
+
+
+def _syscalls(workshop: Workshop, scale: Scale) -> Section:
+    return syscalls.measure_syscalls(workshop, scale.alone_messages)
+
+
+PARTS: dict[str, Part] = {
+    latency.NAME: _latency,
+    life.NAME: _life,
+    growth.NAME: _growth,
+    sizes.NAME: _sizes,
+    syscalls.NAME: _syscalls,
+}
