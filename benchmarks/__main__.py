@@ -16,15 +16,17 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, report, suite
+from benchmarks import peers, report, suite, syscalls
 from benchmarks.attendance import Attendance, attendance
 from benchmarks.contenders import Workshop
 from benchmarks.errors import BenchmarkError
 from benchmarks.footprint import Row
 from benchmarks.matrix import cells
+from benchmarks.parts import PARTS as OTHER_PARTS
 from benchmarks.programs import ROOT, SEARCH_PATH, is_root
 from benchmarks.report import Result
 from benchmarks.scanners import KINDS
+from benchmarks.section import Section
 from benchmarks.suite import FULL, QUICK, Scale
 
 MEMORY = "memory"
@@ -33,7 +35,7 @@ LOADS = ("many", "alone", "large-1", "large-4")
 CELLS = tuple(cell.name for cell in cells(FULL.matrix_rounds, FULL.turn_seconds))
 SCANNERS = tuple(kind.name for kind in KINDS)
 GROUPS = {"matrix": CELLS, "scanners": SCANNERS, "all": (*CELLS, *SCANNERS, MEMORY)}
-PARTS = (*LOADS, MEMORY, POSTFIX, *GROUPS, *SCANNERS, *CELLS)
+PARTS = (*LOADS, MEMORY, POSTFIX, *OTHER_PARTS, *GROUPS, *SCANNERS, *CELLS)
 
 
 def main() -> int:
@@ -47,11 +49,11 @@ def main() -> int:
     for sentence in present.left_out:
         print(f"benchmarks: left out: {sentence}", file=sys.stderr)
     try:
-        results, memory = _measure(options, parts, present)
+        results, memory, sections = _measure(options, parts, present)
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
-    _tell(options, facts, results, memory, present.left_out)
+    _tell(options, facts, results, memory, sections, present.left_out)
     return 0
 
 
@@ -101,6 +103,8 @@ def _complaint(parts: list[str]) -> str | None:
     needed = ["smtp-source", "smtp-sink", "haproxy"]
     if missing := [program for program in needed if shutil.which(program, path=SEARCH_PATH) is None]:
         return f"not installed: {', '.join(missing)} (Debian: postfix, haproxy)"
+    if syscalls.NAME in parts and shutil.which("strace", path=SEARCH_PATH) is None:
+        return "not installed: strace (Debian: strace)"
     if POSTFIX in parts and not is_root():
         return "two Postfix servers can only be started by root"
     return None
@@ -109,7 +113,7 @@ def _complaint(parts: list[str]) -> str | None:
 def _attendance(options: argparse.Namespace, parts: list[str]) -> Attendance:
     scanners = [part for part in parts if part in SCANNERS]
     wanted = tuple(options.contenders.split(",")) if options.contenders else ()
-    if not {*parts} - {*SCANNERS, MEMORY}:
+    if not {*parts} - {*SCANNERS, MEMORY, *OTHER_PARTS}:  # who would let peers take part
         return attendance(scanners, (), wanted)
     if options.quick and not wanted:
         present = attendance(scanners)
@@ -119,7 +123,7 @@ def _attendance(options: argparse.Namespace, parts: list[str]) -> Attendance:
 
 def _measure(
     options: argparse.Namespace, parts: list[str], present: Attendance
-) -> tuple[list[Result], list[Row]]:
+) -> tuple[list[Result], list[Row], list[Section]]:
     scale = _scale(options)
     with _directory() as directory:
         other = tuple(shlex.split(options.against)) if options.against else None
@@ -132,7 +136,8 @@ def _measure(
         if POSTFIX in parts:
             results += suite.run_postfix(workshop, scale)
         memory = suite.run_memory(workshop, scale.large_messages) if MEMORY in parts else []
-    return results, memory
+        sections = [part(workshop, scale) for name, part in OTHER_PARTS.items() if name in parts]
+    return results, memory, sections
 
 
 @contextmanager
@@ -160,13 +165,15 @@ def _tell(
     facts: dict[str, str],
     results: list[Result],
     memory: list[Row],
+    sections: list[Section],
     left_out: Sequence[str],
 ) -> None:
     tables = [report.table(results)] if results else []
     tables += [report.memory_table(memory)] if memory else []
+    tables += [report.section_table(section) for section in sections]
     text = "\n\n".join([report.heading(facts), *tables])
     print(text)
-    saved = report.save(options.results, facts, _recorded(options), results, memory, left_out)
+    saved = report.save(options.results, facts, _recorded(options), results, memory, left_out, sections)
     print(f"\nevery run: {saved}")
     if options.write_docs:
         report.write_docs(text)

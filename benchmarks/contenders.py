@@ -43,7 +43,9 @@ workers = {{children}}
 [upstream]
 endpoint = "inet:{{host}}:{{upstream_port}}"
 max_messages_per_connection = {messages_per_connection}
-{scanner}[runtime]
+{scanner}[metrics]
+listen = "inet:{{host}}:0"
+[runtime]
 directory = "{{directory}}/run"
 """
 

@@ -40,24 +40,27 @@ def footprint(contender: Contender, deliveries: Deliveries, workers: int, large_
     ]
     send(contender, 10 * workers, workers, 1024, deliveries)
     rows.append(Row("idle worker after 1 KB messages, PSS, mean", _mean_pss(master)))
-    for pid in _worker_pids(master):
+    for pid in worker_pids(master):
         proc.reset_peak(pid)
     before = _workers(master)
-    rows += _while_busy(contender, deliveries, master)
+    rows.append(
+        Row("worker holding 24 of 25 MB of a message, PSS", busy_worker(contender, deliveries, master))
+    )
     send(contender, large_messages, min(4, large_messages), VERY_LARGE, deliveries)
     rows += _growth(before, _workers(master))
     rows.append(Row("all processes together, PSS", sum(proc.memory(pid).pss for pid in proc.tree(master))))
     return rows
 
 
-def _while_busy(contender: Contender, deliveries: Deliveries, master: int) -> list[Row]:
-    cpu_before = {pid: proc.cpu_seconds(pid) for pid in _worker_pids(master)}
+def busy_worker(contender: Contender, deliveries: Deliveries, master: int) -> int:
+    """PSS of the one that holds a large message."""
+    cpu_before = {pid: proc.cpu_seconds(pid) for pid in worker_pids(master)}
     with _held_message(contender.port, LARGE):
         worker = max(cpu_before, key=lambda pid: proc.cpu_seconds(pid) - cpu_before[pid])
         size = proc.memory(worker).pss
     deliveries.expect(1)
     deliveries.settle()
-    return [Row("worker holding 24 of 25 MB of a message, PSS", size)]
+    return size
 
 
 def _growth(before: dict[int, proc.Memory], after: dict[int, proc.Memory]) -> list[Row]:
@@ -75,10 +78,10 @@ def _growth(before: dict[int, proc.Memory], after: dict[int, proc.Memory]) -> li
 
 
 def _workers(master: int) -> dict[int, proc.Memory]:
-    return {pid: proc.memory(pid) for pid in _worker_pids(master)}
+    return {pid: proc.memory(pid) for pid in worker_pids(master)}
 
 
-def _worker_pids(master: int) -> list[int]:
+def worker_pids(master: int) -> list[int]:
     """By their titles, for the master has other children too."""
     return [pid for pid in proc.children(master) if "worker" in proc.title(pid)]
 

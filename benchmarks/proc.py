@@ -49,6 +49,17 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(_own_seconds, tree(pid))) + _ended_children_seconds(pid)
 
 
+def voluntary_switches(pid: int) -> int:
+    """How often the process and its descendants went to sleep, and so were woken."""
+    return sum(map(_own_switches, tree(pid)))
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for this signal."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("\nSigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def memory(pid: int) -> Memory:
     rollup = _fields(Path(f"/proc/{pid}/smaps_rollup"))
     return Memory(
@@ -81,6 +92,17 @@ def _own_seconds(pid: int) -> float:
         return max(total / _NANOSECONDS, _ticks(pid, 14))
     except OSError:
         return 0.0
+
+
+def _own_switches(pid: int) -> int:
+    total = 0
+    for task in _tasks(pid):
+        try:
+            status = (task / "status").read_text()
+        except OSError:
+            continue
+        total += int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return total
 
 
 def _ended_children_seconds(pid: int) -> float:

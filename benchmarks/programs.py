@@ -35,6 +35,7 @@ class Program:
 
     def __init__(self, name: str, argv: Sequence[str], directory: Path) -> None:
         self.name = name
+        self.argv = tuple(argv)
         self.log = directory / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -19,6 +19,7 @@ from benchmarks.contenders import HAPROXY
 from benchmarks.footprint import Row
 from benchmarks.loads import Fault, Load, Run
 from benchmarks.programs import ROOT
+from benchmarks.section import Section
 
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
@@ -177,6 +178,11 @@ def memory_table(rows: Sequence[Row]) -> str:
     return _markdown(["memory", "KiB"], [[row.what, f"{row.kib:.0f}"] for row in rows])
 
 
+def section_table(section: Section) -> str:
+    table = _markdown(list(section.head), [list(row) for row in section.rows])
+    return "\n\n".join([table, *section.notes])
+
+
 def _markdown(head: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
@@ -190,6 +196,7 @@ def save(
     results: Sequence[Result],
     memory: Sequence[Row],
     left_out: Sequence[str] = (),
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Every single run, for whoever wants to compute something else."""
     taken = datetime.now(UTC)
@@ -202,6 +209,7 @@ def save(
         "left out": list(left_out),
         "loads": [_as_json(result) for result in results],
         "memory": [asdict(row) for row in memory],
+        **{section.name: section.record for section in sections},
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path

@@ -33,6 +33,7 @@ class Scale:
     postfix_messages: int
     turn_seconds: float
     matrix_rounds: int
+    latency_messages: int
 
 
 FULL = Scale(
@@ -43,6 +44,7 @@ FULL = Scale(
     postfix_messages=1000,
     turn_seconds=3.0,
     matrix_rounds=3,
+    latency_messages=2000,
 )
 QUICK = Scale(
     rounds=2,
@@ -52,6 +54,7 @@ QUICK = Scale(
     postfix_messages=200,
     turn_seconds=0.3,
     matrix_rounds=1,
+    latency_messages=300,
 )
 
 
