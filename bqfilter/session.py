@@ -395,7 +395,7 @@ class Session:
 
     def _report(self, done: "_Conclusion", is_unheard: bool) -> None:
         """The one line a message gets."""
-        self._count(replace(done.outcome, is_unheard=is_unheard))
+        self._count(replace(done.outcome, is_unheard=True) if is_unheard else done.outcome)
         self._weigh(done.transaction.spool.content_bytes)
         envelope, outcome = done.transaction.envelope, done.outcome
         if envelope is None:

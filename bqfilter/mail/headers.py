@@ -3,12 +3,18 @@
 import re
 
 # Field names are case-insensitive (RFC 5322 section 1.2.2); the identifier may stand on a continuation line.
-_MESSAGE_ID = re.compile(rb"(?:\A|\n)message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE)
-_HEADER_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
+_NAME = b"\nmessage-id"
+_BODY = re.compile(rb"[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})")
 
 
 def message_id(head: bytes) -> bytes:
     """The Message-ID of a message that begins with `head`, empty where there is none in its header."""
-    end = _HEADER_END.search(head)
-    match = _MESSAGE_ID.search(head, 0, end.start() if end else len(head))
-    return match[1].strip() if match else b""
+    lines = b"\n" + head.lower()  # each with the line end in front of it: one longer than `head`
+    end = min(at if at >= 0 else len(lines) for at in (lines.find(b"\n\n"), lines.find(b"\n\r\n")))
+    at = lines.find(_NAME, 0, end)
+    while at >= 0:
+        match = _BODY.match(head, at + len(_NAME) - 1, end)
+        if match:
+            return match[1].strip()
+        at = lines.find(_NAME, at + 1, end)
+    return b""

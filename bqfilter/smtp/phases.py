@@ -14,14 +14,14 @@ The diagram in docs/protocol.md is drawn from TABLE, and a test keeps the two eq
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from bqfilter.smtp import commands, replies
 from bqfilter.smtp.commands import Command
 from bqfilter.smtp.replies import Reply
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where a session stands between two replies."""
 
     CONNECTED = "connected"  # greeted, not introduced
