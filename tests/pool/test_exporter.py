@@ -36,6 +36,17 @@ SHORT_BUDGET = {"session": "300ms", "margin": "100ms", "commit_reserve": "100ms"
 JIFFY = 0.011  # at 100 Hz, with the kernel counting whole milliseconds
 UNIX_ERROR = 0.15  # looks are a tenth of a second apart, on a machine that has other things to do
 
+LATE_SAMPLES = """
+import time
+from bqfilter.saturation.sampler import Sampler
+sample = Sampler.sample
+
+def sample_late(self, now):
+    time.sleep(0.5)
+    sample(self, now)
+
+Sampler.sample = sample_late
+"""
 NO_PROMETHEUS = "import sys; sys.modules['prometheus_client'] = None"
 
 
@@ -83,6 +94,12 @@ class TestPages:
 
     def test_a_pool_that_serves_is_healthy_and_ready(self, daemon: Daemon) -> None:
         assert (get(daemon, "/-/healthy").status, get(daemon, "/-/ready").status) == (200, 200)
+
+    def test_it_is_healthy_from_its_first_answer_on(self, sink: Sink, directory: Path) -> None:
+        """Who asks before the queues have been looked at waits until they have been."""
+        settings = settings_for(sink.endpoint, directory, metrics=ANY_PORT)
+        with serving(directory, settings, prelude=LATE_SAMPLES) as daemon:
+            assert get(daemon, "/-/healthy").status == 200
 
     def test_other_pages_are_not_there(self, daemon: Daemon) -> None:
         assert get(daemon, "/etc/passwd").status == 404
