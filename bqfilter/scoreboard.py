@@ -370,7 +370,6 @@ class Slot(Words):
         """In the worker: a connection was accepted."""
         counts = self._counts
         counts[_SEQUENCE] += 1
-        counts[_SESSIONS] += 1
         counts[_LISTENER] = listener
         counts[_SESSION] = session
         self._seconds[_SESSION_SINCE] = now
@@ -381,6 +380,7 @@ class Slot(Words):
         if waited:
             self._seconds[_WAIT_SECONDS] += waited
         self._become(_IS_BUSY)
+        counts[_SESSIONS] += 1  # not before: for the master a session without a busy worker is over
         counts[_SEQUENCE] += 1
 
     def meet(self, worker_count: int, is_queued: bool) -> None:

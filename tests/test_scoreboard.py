@@ -172,6 +172,16 @@ def test_a_session_shows_since_when_in_which_stage_and_until_when(slot: Slot) ->
     assert slot.seconds(Word.UNTIL) == 400.0
 
 
+def test_a_session_counts_once_its_worker_is_seen_to_be_busy(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions less busy workers are those that are over: the master must never see one too many."""
+    counted: list[int] = []
+    monkeypatch.setattr(Slot, "_become", lambda self, _state: counted.append(self[Word.SESSIONS]))
+    slot.begin(10.0, 0.0, False)
+    assert (counted, slot[Word.SESSIONS]) == ([0], 1)
+
+
 def test_a_session_that_is_over_leaves_its_counts_and_no_limit(slot: Slot) -> None:
     slot.begin(100.0, 0.25, is_queued=True)
     slot.enter(Stage.DATA, 101.0, 400.0)

@@ -156,9 +156,8 @@ class Stream:
         if error == EINPROGRESS:
             error = self._await_handshake(deadline)
         self._socket.setblocking(True)
-        if error == EAGAIN:  # a unix socket's full backlog: only a blocking connect waits for room
-            self._send_timer.fit(max(deadline.remaining(), _SHORTEST))
-            error = self._socket.connect_ex(attempt.address.sockaddr)
+        if error == EAGAIN:
+            error = self._await_room(attempt.address, deadline)
         if error:
             raise PeerUnreachable(os.strerror(error))
 
@@ -189,6 +188,25 @@ class Stream:
         if sent == 0:
             raise PeerLost("spool file is shorter than expected", offset)
         return sent
+
+    def _await_room(self, address: SocketAddress, deadline: Deadline) -> int:
+        """In the full backlog of a unix socket: only a blocking connect waits for it."""
+        error = EAGAIN
+        while error == EAGAIN:
+            self._send_timer.fit(max(deadline.remaining(), _SHORTEST))
+            error = self._socket.connect_ex(address.sockaddr)
+            if not error and not self._is_connected():  # a signal, which the interpreter takes for success
+                error = EAGAIN
+            if deadline.remaining() <= 0:
+                break
+        return error
+
+    def _is_connected(self) -> bool:
+        try:
+            self._socket.getpeername()
+        except OSError:
+            return False
+        return True
 
     def _await_handshake(self, deadline: Deadline) -> int:
         events = _poll(self._socket, select.POLLOUT, deadline.remaining())

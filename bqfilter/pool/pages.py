@@ -59,6 +59,7 @@ def run(
 ) -> None:
     """Watch the queues in this thread, and answer in others, where there is a socket to answer on."""
     sampler = Sampler(scoreboard, QueueProbe(), time.monotonic())
+    sampler.sample(time.monotonic())  # before anybody is told that nobody looks
     if metrics is not None:
         _serve_pages(metrics, scoreboard, settings, log)
     told = None if agent is None else _serve_agent(agent, scoreboard, settings, log)

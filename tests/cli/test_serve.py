@@ -14,7 +14,8 @@ import pytest
 from tests.doubles.components import needs
 from tests.doubles.programs import COMMAND, REPOSITORY, eventually, short_directory, toml
 from tests.doubles.sink import Sink
-from tests.pool.daemon import needs_root, serving, settings_for
+from tests.pool.daemon import needs_root, news, serving, settings_for
+from tests.postfix.postfix_instance import free_ports
 
 ELSEWHERE = "inet:127.0.0.1:1"
 
@@ -77,8 +78,7 @@ def test_a_host_that_cannot_be_resolved_is_told(directory: Path) -> None:
 
 @pytest.mark.parametrize("own_name", ["127.0.0.1", "localhost"])
 def test_our_own_listener_as_after_filter_server_is_refused(own_name: str, directory: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as placeholder:
-        port = placeholder.getsockname()[1]
+    port = free_ports("127.0.0.1", ["smtp"])["smtp"]
     listen = [{"endpoint": f"inet:127.0.0.1:{port}"}]
     said = refused(directory, settings_for(f"inet:{own_name}:{port}", directory, listen=listen))
     assert "our own [[listen]]" in said
@@ -133,14 +133,18 @@ def test_it_tells_systemd_when_it_is_ready_and_when_it_stops(directory: Path) ->
         environment = {"NOTIFY_SOCKET": str(directory / "notify")}
         settings = settings_for(ELSEWHERE, directory)
         with serving(directory, settings, environment=environment) as daemon:
-            assert manager.recv(4096).startswith(
-                b"READY=1\nSTATUS=accepting: 0 of 2 workers busy, 0 waiting; "
-            )
+            assert news(manager).startswith(b"READY=1\nSTATUS=accepting: 0 of 2 workers busy, 0 waiting; ")
             daemon.signal(signal.SIGTERM)
-            said = manager.recv(4096)
-            while said.startswith(b"STATUS="):  # how it is, in between
-                said = manager.recv(4096)
-            assert said.startswith(b"STOPPING=1\n")
+            assert news(manager).startswith(b"STOPPING=1\n")
+
+
+def is_connected(client: socket.socket, path: Path) -> bool:
+    """It is by now. A socket that is bound already may not listen yet."""
+    try:
+        client.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
 
 
 @needs("systemd-socket-activate", "systemd")
@@ -157,9 +161,8 @@ def test_it_serves_on_a_socket_of_systemds_and_leaves_it_in_place(directory: Pat
         socket.socket(socket.AF_UNIX) as client,
     ):
         try:
-            eventually(path.exists, "systemd's socket")
             client.settimeout(30)
-            client.connect(str(path))  # this is what starts the daemon
+            eventually(lambda: is_connected(client, path), "systemd's socket")  # this starts the daemon
             assert client.recv(4096).startswith(b"220 ")
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
@@ -182,8 +185,7 @@ def test_a_socket_of_systemds_that_no_table_names_is_refused(directory: Path) ->
         socket.socket(socket.AF_UNIX) as client,
     ):
         try:
-            eventually(path.exists, "systemd's socket")
-            client.connect(str(path))
+            eventually(lambda: is_connected(client, path), "systemd's socket")
             assert process.wait(30) == 78
         finally:
             process.kill()

@@ -113,8 +113,17 @@ class Bqfilterd:
             raise AssertionError(f"{failure}\n{self.log()}") from None
 
     def workers(self) -> set[int]:
-        """The pids of the workers: children of the master that say so in their title."""
-        return {pid for pid in children_of(self.process.pid) if "worker" in title_of(pid)}
+        """The pids of the workers: children of the master that say so in their title.
+
+        Before a child has its own title it has that of the master: then it is looked at again.
+        """
+
+        def titled() -> dict[int, str] | None:
+            titles = {pid: title_of(pid) for pid in children_of(self.process.pid)}
+            return None if any(": master " in title for title in titles.values()) else titles or {0: ""}
+
+        found = eventually(titled, "children with titles of their own")
+        return {pid for pid, title in found.items() if ": worker " in title}
 
     def configure(self, settings: Settings) -> None:
         """Write new settings, all of them at once; they count from the next reload on."""

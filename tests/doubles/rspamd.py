@@ -24,6 +24,7 @@ from bqfilter.net.address import Endpoint, resolve
 from tests.daemons.process import Daemon, answers
 from tests.doubles.components import program
 from tests.doubles.programs import children_of, eventually, short_directory, title_of
+from tests.postfix.postfix_instance import free_ports
 
 PASSWORD = "bqtest-pw"
 _HOST = "127.0.0.1"
@@ -175,9 +176,7 @@ def running_rspamd(task_timeout: int = 60) -> Iterator[RspamdDaemon]:
 
 
 def _start(directory: Path, dns: int, seconds: int) -> RspamdDaemon:
-    with contextlib.ExitStack() as held:  # all together, so that no two are the same
-        sockets = [held.enter_context(socket.create_server((_HOST, 0))) for _ in range(2)]
-        normal, controller = (one.getsockname()[1] for one in sockets)
+    normal, controller = free_ports(_HOST, ["normal", "controller"]).values()
     for name in ("run", "db"):
         (directory / name).mkdir()
     config = _CONFIG.format(

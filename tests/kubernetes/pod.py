@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from tests.doubles.components import missing
 from tests.doubles.network import within_network_of
-from tests.doubles.programs import REPOSITORY, eventually
+from tests.doubles.programs import REPOSITORY, children_of, eventually, title_of
 from tests.kubernetes.containerfile import command_line
 from tests.kubernetes.manifests import Rendering, quantity
 
@@ -225,15 +225,15 @@ def _mounts(directory: Path, rendering: Rendering, config: ConfigMap) -> Iterato
 def _leader(pod: Pod) -> int | None:
     """Once it is no shell any more, and nothing else that leads to the program."""
     assert pod.process.poll() is None, pod.log()
-    children = Path(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read_text().split()
+    children = children_of(pod.process.pid)
     if not children:
         return None
-    command = Path(f"/proc/{children[0]}/cmdline").read_bytes()
-    is_ours = b"/opt/bqfilter/bin/bqfilterd" in command and re.match(rb"\S*python", command)
-    return int(children[0]) if is_ours or command.startswith(b"bqfilterd:") else None
+    command = title_of(children[0])
+    is_ours = "/opt/bqfilter/bin/bqfilterd" in command and re.match(r"\S*python", command)
+    return children[0] if is_ours or command.startswith("bqfilterd:") else None
 
 
 def _state_of(pid: int) -> str:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""

@@ -505,11 +505,22 @@ def test_a_full_backlog_of_a_unix_socket_is_waited_for_no_longer_than_told(
     refused(SocketAddress(socket.AF_UNIX, full_unix_listener.getsockname()), SHORT)
 
 
-def test_room_in_the_backlog_of_a_unix_socket_is_taken(full_unix_listener: socket.socket) -> None:
+def test_a_signal_is_not_taken_for_room_in_the_backlog_of_a_unix_socket(
+    full_unix_listener: socket.socket, alarm: Callable[[Callable[[], None]], None]
+) -> None:
+    """For the interpreter a connect(2) that a signal has interrupted stands as soon as nothing is wrong."""
+    alarm(lambda: None)
+    refused(SocketAddress(socket.AF_UNIX, full_unix_listener.getsockname()), 5 * SHORT)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.2], ids=["soon", "later than any timer of the kernel's here"])
+def test_room_in_the_backlog_of_a_unix_socket_is_taken(
+    full_unix_listener: socket.socket, seconds: float
+) -> None:
     stream = connect(SocketAddress(socket.AF_UNIX, full_unix_listener.getsockname()), CLOCK)
 
     def make_room(over: threading.Event) -> None:
-        over.wait(0.1)
+        over.wait(seconds)
         full_unix_listener.accept()[0].close()
 
     with peer(make_room):

@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,20 +87,28 @@ class Daemon(Bqfilterd):
         return {slot[Word.PID] for slot in self.slots() if slot.state is state}
 
     def wait_until_idle(self, count: int) -> set[int]:
-        """Return the pids of all workers when `count` of them, and no more, wait for connections."""
+        """Return the pids of all workers when `count` of them wait for connections, and nobody else is there.
+
+        By then what they have done is in log and scoreboard, who was leaving has been reaped, and who was
+        killed has been replaced.
+        """
 
         def are_idle() -> set[int] | None:
-            slots = self.slots()
-            idle = {slot[Word.PID] for slot in slots if slot.state is State.IDLE}
-            is_busy = any(slot.state is State.BUSY for slot in slots)
-            return None if is_busy or len(idle) != count else idle
+            slots = [slot for slot in self.slots() if slot.state is not State.FREE]
+            pids = {slot[Word.PID] for slot in slots}
+            is_calm = all(slot.state is State.IDLE for slot in slots) and not any(map(is_gone, pids))
+            return pids if is_calm and len(pids) == count else None
 
         return eventually(are_idle, f"{count} idle workers")
 
     def the_busy_one(self) -> int:
-        """The pid of the only worker that holds a session."""
-        (pid,) = eventually(lambda: self.pids(State.BUSY), "a busy worker")
-        return pid
+        """The pid of the only worker that holds a session, once those before it are over."""
+
+        def only() -> int | None:
+            busy = self.pids(State.BUSY)
+            return busy.pop() if len(busy) == 1 else None
+
+        return eventually(only, "one busy worker")
 
 
 @contextlib.contextmanager
@@ -161,6 +170,14 @@ def deliver(daemon: Daemon) -> bytes:
         return verdict
 
 
+def news(manager: socket.socket) -> bytes:
+    """The next that a service manager is told to have happened; how busy the pool is it hears in between."""
+    said = manager.recv(4096)
+    while said.startswith(b"STATUS="):
+        said = manager.recv(4096)
+    return said
+
+
 def status_of(pid: int) -> dict[str, list[str]]:
     """/proc/PID/status: every line's words by the line's name."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -180,5 +197,6 @@ def is_gone(pid: int) -> bool:
 
 
 def kill_hard(pid: int) -> None:
-    """SIGKILL, for a process known to belong to the test's own daemon."""
+    """SIGKILL, for a process known to belong to the test's own daemon; return when it has ended."""
     os.kill(pid, signal.SIGKILL)
+    eventually(lambda: is_gone(pid), f"the end of {pid}")

@@ -98,7 +98,7 @@ def test_one_that_is_broken_off_is_gone(tmp_path: Path) -> None:
 def test_one_that_somebody_else_has_waited_for_is_not_taken_for_good(tmp_path: Path) -> None:
     audition = audition_of("import sys; sys.exit(3)", tmp_path)
     audition.begin(time.monotonic(), [])
-    pid, status = os.waitpid(-1, 0)
+    pid, status = os.waitpid(audition.pid, 0)
     audition.was_reaped(pid + 1, 0)
     audition.was_reaped(pid, status)
     assert verdict_of(audition) == "exit status 3"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bqfilter.scoreboard import State, Word
-from tests.doubles.programs import eventually, title_of
+from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
 from tests.pool.daemon import (
     Daemon,
@@ -64,9 +64,19 @@ def fork_or_fail():
 os.fork = fork_or_fail
 """
 
-SOON_KILLED = """
+HANGS_AT_ONCE = """
+import os, signal
 from bqfilter.pool import master
+from bqfilter.scoreboard import Slot
 master._KILL_GRACE = 0.5
+enter = Slot.enter
+
+def enter_and_hang(self, stage, now, until):
+    enter(self, stage, now, until)
+    while True:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+Slot.enter = enter_and_hang
 """
 
 
@@ -185,7 +195,9 @@ def test_a_fork_that_fails_is_tried_again_later_and_later(sink: Sink, directory:
         kill_hard(victim)
         daemon.wait_for_log(r"error: cannot fork a worker .*delay=1\b")
         assert deliver(daemon).startswith(b"250")  # the other one serves
-        assert len(re.findall("cannot fork", daemon.log())) <= 4
+        delays = [float(delay) for delay in re.findall(r"cannot fork .*delay=(\S+)", daemon.log())]
+        assert delays[:3] == [0.0, 0.5, 1.0]
+        assert delays == sorted(delays)
         flag.unlink()
         daemon.wait_until_idle(2)
 
@@ -194,11 +206,9 @@ def test_a_worker_that_hangs_beyond_all_its_limits_is_killed_and_replaced(
     sink: Sink, directory: Path
 ) -> None:
     settings = settings_for(sink.endpoint, directory, timeouts={"client_idle": "500ms"})
-    with serving(directory, settings, prelude=SOON_KILLED) as daemon:
+    with serving(directory, settings, prelude=HANGS_AT_ONCE) as daemon:
         with SmtpClient(daemon.address) as client:
             stuck = daemon.the_busy_one()
-            eventually(lambda: "greeting" in title_of(stuck), "a worker that waits for its client")
-            os.kill(stuck, signal.SIGSTOP)
             daemon.wait_for_log(rf"error: worker outlived every limit, killing it pid={stuck} stage=greeting")
             assert sees_the_end(client)
         assert stuck not in daemon.wait_until_idle(2)

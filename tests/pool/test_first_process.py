@@ -11,6 +11,7 @@ from tests.doubles.programs import REPOSITORY
 PROGRAM = """\
 import os, signal
 pid = os.getpid()
+signal.signal({number}, signal.SIG_DFL)  # which a shell ignores for what it puts into the background
 os.getpid = lambda: {seen_as} or pid
 from bqfilter.pool.first_process import end_when_told
 end_when_told()

@@ -86,8 +86,7 @@ def test_an_after_filter_server_that_is_not_there_is_wrong() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-
-    (found,) = wrong(inspect(settings_for(f"inet:127.0.0.1:{port}")))
+        (found,) = wrong(inspect(settings_for(f"inet:127.0.0.1:{port}")))
 
     assert found == ("upstream", f"inet:127.0.0.1:{port}: Connection refused")
 

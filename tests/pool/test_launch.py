@@ -15,6 +15,7 @@ import pytest
 from tests.doubles.programs import COMMAND, REPOSITORY, children_of, eventually, title_of, toml
 from tests.doubles.sink import Sink
 from tests.pool.daemon import MAIN, is_gone, needs_root, settings_for, status_of
+from tests.postfix.postfix_instance import free_ports
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 # The interpreter may lie where only root can read it; so everything is loaded before root's rights go.
@@ -33,8 +34,7 @@ class Site:
         self.directory = directory
         self.config = directory / "bqfilterd.toml"
         self.pid_file = directory / "run" / "bqfilterd.pid"
-        with closing(socket.create_server(("127.0.0.1", 0))) as placeholder:
-            self.address = placeholder.getsockname()
+        self.address = "127.0.0.1", free_ports("127.0.0.1", ["smtp"])["smtp"]
 
     def write(self, upstream: str, /, **tables: Any) -> None:
         listen = [{"endpoint": "inet:{}:{}".format(*self.address)}]

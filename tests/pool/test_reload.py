@@ -13,7 +13,7 @@ import pytest
 from bqfilter.scoreboard import State, Word
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, is_gone, serving, settings_for, status_of
+from tests.pool.daemon import Daemon, deliver, is_gone, news, serving, settings_for, status_of
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 RECIPIENTS = ["b@example.org"]
@@ -239,18 +239,16 @@ def test_systemd_hears_of_the_reload_and_of_its_end(sink: Sink, directory: Path)
         environment = {"NOTIFY_SOCKET": str(directory / "notify")}
         settings = settings_for(sink.endpoint, directory)
         with serving(directory, settings, environment=environment) as daemon:
-            assert manager.recv(4096).startswith(
-                b"READY=1\nSTATUS=accepting: 0 of 2 workers busy, 0 waiting; "
-            )
+            assert news(manager).startswith(b"READY=1\nSTATUS=accepting: 0 of 2 workers busy, 0 waiting; ")
             daemon.signal(signal.SIGHUP)
-            assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", manager.recv(4096))
-            assert manager.recv(4096).startswith(b"READY=1\n")
+            assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", news(manager))
+            assert news(manager).startswith(b"READY=1\n")
             daemon.config_path.write_text("")
             daemon.signal(signal.SIGHUP)
-            assert manager.recv(4096).startswith(b"RELOADING=1\n")
-            assert re.match(rb"READY=1\nSTATUS=accepting: .*; reload failed at ", manager.recv(4096))
+            assert news(manager).startswith(b"RELOADING=1\n")
+            assert re.match(rb"READY=1\nSTATUS=accepting: .*; reload failed at ", news(manager))
             daemon.signal(signal.SIGTERM)
-            assert manager.recv(4096).startswith(b"STOPPING=1\n")
+            assert news(manager).startswith(b"STOPPING=1\n")
 
 
 def test_a_reload_ends_for_systemd_although_an_old_session_is_still_open(sink: Sink, directory: Path) -> None:
@@ -259,12 +257,11 @@ def test_a_reload_ends_for_systemd_although_an_old_session_is_still_open(sink: S
         manager.settimeout(30)
         environment = {"NOTIFY_SOCKET": str(directory / "notify")}
         with serving(directory, settings_for(sink.endpoint, directory), environment=environment) as daemon:
-            manager.recv(4096)
+            news(manager)
             with SmtpClient(daemon.address) as old:
                 daemon.signal(signal.SIGHUP)
-                assert manager.recv(4096).startswith(b"RELOADING=1\n")
-                manager.settimeout(5)
-                assert manager.recv(4096).startswith(b"READY=1\n")
+                assert news(manager).startswith(b"RELOADING=1\n")
+                assert news(manager).startswith(b"READY=1\n")
                 old.greet()
             assert daemon.pids(State.IDLE)
 

@@ -44,7 +44,7 @@ exit 0
 
 @pytest.fixture
 def daemon(directory: Path, sink: Sink) -> Iterator[Daemon]:
-    """One worker, a filter in Python and then a program."""
+    """One worker, a filter in Python and then a program; each besides with little time, for a domain."""
     (directory / "pool_site_filters.py").write_text(FILTERS)
     program = directory / "program"
     program.write_text(PROGRAM)
@@ -53,17 +53,31 @@ def daemon(directory: Path, sink: Sink) -> Iterator[Daemon]:
         sink.endpoint,
         directory,
         pool={"workers": 1},
-        python=[{"filter": "pool_site_filters:by_subject", "timeout": "500ms"}],
-        command=[{"argv": [str(program)], "timeout": "2s"}],
-        policy=[{"name": "all"}],
+        python=[
+            {"name": "filter", "filter": "pool_site_filters:by_subject", "timeout": "60s"},
+            {"name": "hasty-filter", "filter": "pool_site_filters:by_subject", "timeout": "500ms"},
+        ],
+        command=[
+            {"name": "program", "argv": [str(program)], "timeout": "60s"},
+            {"name": "hasty-program", "argv": [str(program)], "timeout": "2s"},
+        ],
+        policy=[
+            {"name": "hasty-filter", "recipients": ["@hasty-filter.example"], "scanners": ["hasty-filter"]},
+            {
+                "name": "hasty-program",
+                "recipients": ["@hasty-program.example"],
+                "scanners": ["hasty-program"],
+            },
+            {"name": "all", "scanners": ["filter", "program"]},
+        ],
     )
     with serving(directory, settings, environment={"PYTHONPATH": str(directory)}) as daemon:
         yield daemon
 
 
-def deliver(daemon: Daemon, subject: str) -> bytes:
+def deliver(daemon: Daemon, subject: str, domain: str = "example.org") -> bytes:
     with SmtpClient(daemon.address) as client:
-        client.begin(SENDER, ["b@example.org"])
+        client.begin(SENDER, [f"b@{domain}"])
         return client.end(f"Subject: {subject}\r\n\r\nHello.\r\n".encode())
 
 
@@ -77,19 +91,19 @@ def test_what_a_filter_says_is_done(daemon: Daemon, sink: Sink) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "cause"),
+    ("subject", "domain", "cause"),
     [
-        ("hang", "did not finish in time, interrupted"),
-        ("raise", "SystemExit"),
-        ("broken program", "exit status 1 without a word"),
-        ("slow program", "did not end in time, killed"),
+        ("hang", "hasty-filter.example", "did not finish in time, interrupted"),
+        ("raise", "example.org", "SystemExit"),
+        ("broken program", "example.org", "exit status 1 without a word"),
+        ("slow program", "hasty-program.example", "did not end in time, killed"),
     ],
 )
 def test_a_failure_defers_one_message_and_costs_no_worker(
-    daemon: Daemon, sink: Sink, subject: str, cause: str
+    daemon: Daemon, sink: Sink, subject: str, domain: str, cause: str
 ) -> None:
     worker = daemon.workers()
-    assert deliver(daemon, subject).startswith(b"451 4.")
+    assert deliver(daemon, subject, domain).startswith(b"451 4.")
     assert deliver(daemon, "pass").startswith(b"250 ")
     assert daemon.workers() == worker
     assert [message.content for message in sink.messages] == [

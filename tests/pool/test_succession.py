@@ -23,7 +23,7 @@ from bqfilter.saturation.reader import Board
 from bqfilter.scoreboard import FILE_NAME
 from tests.doubles.programs import eventually, toml
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, is_gone, settings_for
+from tests.pool.daemon import Daemon, deliver, is_gone, news, settings_for
 from tests.pool.scraper import UnixConnection
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
@@ -156,18 +156,18 @@ def test_a_broken_new_version_changes_nothing_and_a_mended_one_is_taken(
         environment = {"NOTIFY_SOCKET": str(installation.directory / "notify")}
         settings = settings_for(sink.endpoint, installation.directory)
         with running(installation, settings, environment) as daemon:
-            assert manager.recv(4096).startswith(b"READY=1\n")
+            assert news(manager).startswith(b"READY=1\n")
             workers = daemon.workers()
             installation.damage(module)
             daemon.signal(signal.SIGUSR2)
             daemon.wait_for_log(r"new program is not fit, the present one .*half an upgrade", 60)
-            assert b"; new program is not fit at " in manager.recv(4096)
+            assert b"; new program is not fit at " in news(manager)
             assert daemon.workers() == workers
             assert deliver(daemon).startswith(b"250 ")
             installation.mend(module)
             take_over(daemon)
-            assert manager.recv(4096).startswith(b"RELOADING=1\n")
-            assert manager.recv(4096).startswith(b"READY=1\n")
+            assert news(manager).startswith(b"RELOADING=1\n")
+            assert news(manager).startswith(b"READY=1\n")
             assert deliver(daemon).startswith(b"250 ")
 
 
@@ -187,7 +187,7 @@ def test_a_message_on_its_way_is_finished_by_the_old_program(sink: Sink, install
     with running(installation, settings) as daemon:
         with SmtpClient(daemon.address) as client:
             client.begin(SENDER, ["b@example.org"])
-            busy = eventually(lambda: daemon.the_busy_one(), "a busy worker")
+            busy = daemon.the_busy_one()
             daemon.signal(signal.SIGUSR2)
             eventually(lambda: ready_count(daemon) == 2, "the new program is ready", 60.0)
             eventually(lambda: len(daemon.workers()) == 3, "the idle one has left")

@@ -23,10 +23,14 @@ def slow_log(daemon: Daemon) -> str:
 
 
 def test_a_slow_session_leaves_a_line_and_its_worker_s_stack_and_goes_on(sink: Sink, directory: Path) -> None:
-    with serving(directory, settings_for(sink.endpoint, directory, metrics=SLOW)) as daemon:
+    settings = settings_for(sink.endpoint, directory, metrics={"listen": "", "slow_session": "1h"})
+    with serving(directory, settings) as daemon:
         with SmtpClient(daemon.address) as client, sink.held("."):
             client.begin(SENDER, ["b@example.org"])
             client.send(PLAIN + b".\r\n")
+            sink.wait_until_held(".")  # not before is it slow: how long it takes to get here is chance
+            daemon.configure({**settings, "metrics": SLOW})
+            daemon.signal(signal.SIGHUP)
             session = daemon.wait_for_log(r"(\w+): warning: slow session .*stage=handover")[1]
             eventually(lambda: "final_reply" in slow_log(daemon), "a stack")
             title = rf"session {session}, worker {daemon.the_busy_one()}, handover:"

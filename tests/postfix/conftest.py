@@ -27,13 +27,15 @@ def before_filter_services(filter_address: str) -> list[Service]:
     """They hand over to the filter. `strict` cleans up line endings as Postfix 3.9 does by default."""
     usual = {"smtpd_proxy_filter": filter_address, "smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
     speed = {"smtpd_proxy_options": "speed_adjust"}
-    impatient = {"smtpd_proxy_timeout": "3s"}
+    impatient, hasty = {"smtpd_proxy_timeout": "3s"}, {"smtpd_proxy_timeout": "6s"}
     strict = strict_about_newlines(but_not_from="")
     return [
         Service("before", usual, processes="40"),
         Service("before-speed", usual | speed, processes="40"),
         Service("impatient", usual | impatient),
         Service("impatient-speed", usual | impatient | speed),
+        Service("hasty", usual | hasty),
+        Service("hasty-speed", usual | hasty | speed),
         Service("generous", usual | {"smtpd_recipient_limit": "2000", "smtpd_error_sleep_time": "0"}),
         Service("strict", usual | strict),
         Service("strict-speed", usual | strict | speed),
@@ -56,7 +58,7 @@ def after_filter_services() -> list[Service]:
         Service("after-small", usual | {"message_size_limit": "100000"}),
         Service("after-slow", usual | {"smtpd_data_restrictions": "sleep 5"}),
         Service("after-pensive", usual | {"smtpd_end_of_data_restrictions": announce_the_dot + ", sleep 60"}),
-        Service("after-thoughtful", usual | {"smtpd_end_of_data_restrictions": "sleep 5"}),
+        Service("after-thoughtful", usual | {"smtpd_end_of_data_restrictions": "sleep 8"}),
         Service("after-hasty", usual | {"smtpd_timeout": "1s"}),
         Service("after-verbose", usual, program="smtpd -v"),
         Service("after-exempting", usual | exempting),

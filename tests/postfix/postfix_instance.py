@@ -298,7 +298,14 @@ class PostfixInstance:
         return not any(path.is_file() for queue in queues for path in queue.rglob("*"))
 
     def settle(self, limit: float = 30.0) -> None:
+        """Return when the queue is empty, and all that was logged up to then can be read.
+
+        Lines go through a queue of their own, to postlogd: behind one of ours there is none from before.
+        """
         eventually(self.queue_is_empty, "the queue is empty", limit)
+        log, mark = self.maillog_from_now(), f"settled {next(_numbers)}"
+        subprocess.run(["/usr/sbin/postlog", "-c", str(self.directory / "c"), mark], check=True, timeout=60)
+        log.wait_for(f": {mark}$")
 
     def _lay_out(self) -> None:
         for name in ("c", "q", "d", "mail"):

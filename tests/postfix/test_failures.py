@@ -92,11 +92,12 @@ def mute(postfix: PostfixInstance) -> Iterator[None]:
         yield
 
 
-# Postfix waits 3 s in these tests; the after-filter server that is slow asks for the content after 5 s.
-THREE_SECONDS = {"proxy_timeout": "3s", "margin": "1s", "commit_reserve": "500ms"}
+# Postfix waits 6 s where it is to have an answer of ours, 3 s where it is to give up before there is one.
+# The after-filter server that is slow asks for content after 5 s, the thoughtful one answers the dot after 8.
+SIX_SECONDS = {"proxy_timeout": "6s", "margin": "4s", "commit_reserve": "500ms"}
 LIMITS = {
     "by the limit of the greeting": {"timeouts": {"greeting": "1s"}},
-    "by the budget": {"budget": THREE_SECONDS},
+    "by the budget": {"budget": SIX_SECONDS},
 }
 
 
@@ -106,16 +107,16 @@ def test_an_after_filter_server_that_is_mute_gives_451_in_our_words(
     postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str, limits: dict[str, Any]
 ) -> None:
     filters.start("elsewhere", **limits)
-    is_our_451(verdict_on_message(postfix, f"impatient{mode}", fresh_address()))
+    is_our_451(verdict_on_message(postfix, f"hasty{mode}", fresh_address()))
     assert not maillog.matches("timeout talking to proxy")
 
 
 def test_a_filter_that_knows_how_long_postfix_waits_answers_before_that(
     postfix: PostfixInstance, filters: Filters, maillog: MaillogView, mode: str
 ) -> None:
-    bqfilterd = filters.start("after-slow", budget=THREE_SECONDS)
+    bqfilterd = filters.start("after-slow", budget=SIX_SECONDS)
     recipient = fresh_address()
-    is_our_451(submit(postfix.at(f"impatient{mode}"), SENDER, [recipient], PLAIN))
+    is_our_451(submit(postfix.at(f"hasty{mode}"), SENDER, [recipient], PLAIN))
     maillog.wait_for(r"postfix/after-slow/smtpd\S+: disconnect from")
     postfix.settle()
     assert not postfix.inbox.messages(recipient)
@@ -155,12 +156,10 @@ def test_a_message_postfix_gives_up_behind_the_dot_is_delivered_counted_and_told
 def test_a_reply_to_the_dot_that_does_not_come_in_time_is_451_in_our_words_counted_and_told_of(
     postfix: PostfixInstance, filters: Filters, maillog: MaillogView
 ) -> None:
-    """The same with the right budget: the server takes 5 s for the dot, and Postfix waits 3."""
-    bqfilterd = filters.start(
-        "after-thoughtful", budget=THREE_SECONDS, metrics={"listen": "inet:127.0.0.1:0"}
-    )
+    """The same with the right budget: the server takes 8 s for the dot, and Postfix waits 6."""
+    bqfilterd = filters.start("after-thoughtful", budget=SIX_SECONDS, metrics={"listen": "inet:127.0.0.1:0"})
     recipient = fresh_address()
-    is_our_451(submit(postfix.at("impatient"), SENDER, [recipient], PLAIN))
+    is_our_451(submit(postfix.at("hasty"), SENDER, [recipient], PLAIN))
     bqfilterd.wait_for_log(r"result=outcome_unknown .*possible duplicate")
     arrives_once(postfix, recipient, PLAIN)
     assert not maillog.matches("timeout talking to proxy")

@@ -20,8 +20,11 @@ def limited(pid: int, resource: str, soft: int) -> Iterator[None]:
     try:
         yield
     finally:
-        if not is_gone(pid):
+        try:
             _prlimit(pid, f"--{resource}={usual}:")
+        except (OSError, subprocess.CalledProcessError):
+            if not is_gone(pid):  # as it may have to be for want of what is limited
+                raise
 
 
 def without_descriptors(pid: int, but: int = 0) -> contextlib.AbstractContextManager[None]:

@@ -50,6 +50,11 @@ class Rig:
         """Those in force; or others, by which a worker serves a few messages more."""
         return _settings(self.directory, self.postfix, self.max_messages + more_messages)
 
+    def end(self) -> None:
+        """Return when bqfilterd has ended: what clients did not wait for is then done, and in its log."""
+        self.manager.stop()
+        eventually(lambda: not self.left_behind(), "nothing is left")
+
     def found(self) -> Found:
         """What became of all messages, once the queue is empty."""
         self.postfix.settle(120.0)
@@ -79,8 +84,7 @@ def rig(max_messages: int = 500, prelude: str = "") -> Iterator[Rig]:
         manager = stack.enter_context(managed(directory, postfix.at("filter"), settings, prelude))
         place = Rig(directory, postfix, manager, scanner, max_messages)
         yield place
-        manager.stop()
-        eventually(lambda: not place.left_behind(), "nothing is left")
+        place.end()
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def soak(seconds: float, seed: int) -> Result:
             hours.end()
             trouble.join()
             crowd.stop()
+        place.end()
         log = list(place.manager.log_lines())
         ledger = balance(crowd.told, place.found(), Witnesses.of((), unknown_outcomes(log)))
         complaints += [*crowd.failures, *(f"a master ended: {status}" for status in place.manager.endings)]

@@ -62,6 +62,7 @@ def storm(kills: int, seed: int) -> Aftermath:
             crowd.stop()
         seconds = time.monotonic() - began
         striker.wait_for_exporter()
+        place.end()
         return _aftermath(place, crowd, striker, seconds)
 
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from tests.doubles.components import missing
 from tests.doubles.network import within_network_of
-from tests.doubles.programs import REPOSITORY, eventually, short_directory
+from tests.doubles.programs import REPOSITORY, children_of, eventually, short_directory
 
 BOOT_LIMIT = 60.0
 COMMAND_LIMIT = 120.0
@@ -223,9 +223,20 @@ def _cgroups(name: str) -> Iterator[None]:
         yield
     finally:
         for cgroup in made:
-            for path in sorted(cgroup.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
-                path.rmdir()
-            cgroup.rmdir()
+            eventually(lambda cgroup=cgroup: _is_removed(cgroup), f"no {cgroup}")  # type: ignore[misc]
+
+
+def _is_removed(cgroup: Path) -> bool:
+    """With all below it; who was in them last may not be gone yet."""
+    try:
+        for path in sorted(cgroup.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
+            path.rmdir()
+        cgroup.rmdir()
+    except FileNotFoundError:
+        return not cgroup.exists()
+    except OSError:  # EBUSY
+        return False
+    return True
 
 
 def _hierarchies() -> list[Path]:
@@ -266,10 +277,12 @@ def _running(directory: Path, root: Path, name: str, shown: tuple[str, ...]) -> 
 def _leader(process: subprocess.Popen[bytes]) -> int | None:
     """nspawn's child; the second one, where a stub of it is still there."""
     assert process.poll() is None, "systemd-nspawn has ended"
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    if not children or Path(f"/proc/{children[-1]}/comm").read_text().strip() != "systemd":
+    children = children_of(process.pid)
+    try:
+        is_there = children and Path(f"/proc/{children[-1]}/comm").read_text().strip() == "systemd"
+    except OSError:  # the stub has ended since
         return None
-    return int(children[-1])
+    return children[-1] if is_there else None
 
 
 def _state(box: Box) -> str:

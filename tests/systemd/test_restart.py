@@ -73,6 +73,7 @@ def test_reloads_and_restarts_under_load_lose_nothing_and_defer_nothing(
     postfix.was_delivered_once(load, maillog, LIMIT)
     assert not maillog.trouble()
     assert not maillog.matches(r"^.* NOQUEUE: (?!client=).*$|^.*proxy-(?!accept).*$")
+    eventually(lambda: box.log().count("result=") >= MESSAGES, "all messages in the journal")
     accepted = box.log().count("result=accepted")
     assert (accepted, box.log().count("result=")) == (MESSAGES, MESSAGES)
     assert box.show(SERVICE, "NRestarts") == "0"

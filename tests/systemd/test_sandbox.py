@@ -144,7 +144,7 @@ def test_mail_scanners_quarantine_metrics_and_check_work_inside(
     listed = box.run("bqfilterd", "quarantine", "list", "--config", "/etc/bqfilter/bqfilterd.toml").stdout
     assert "b@elsewhere.example" in listed
 
-    assert re.search(r"scans=\S*command:clean", box.log())
+    eventually(lambda: re.search(r"scans=\S*command:clean", box.log()), "what the program found")
 
     # A message larger than what a worker keeps in memory.
     assert delivered(box, b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" * 500_000).startswith(b"250 ")
@@ -187,7 +187,7 @@ def test_a_dynamic_user_serves_mail_as_well(box: Box) -> None:
         assert client.greet().startswith(b"250")
     assert delivered(box).startswith(b"250 ")
     box.wait_for_log("result=quarantined")
-    assert "3 idle" in box.run("bqfilterd", "status", "--over", "0").stdout
+    eventually(lambda: "3 idle" in box.run("bqfilterd", "status", "--over", "0").stdout, "3 idle")
     # systemd keeps such directories from everybody but root, and root works there as their owner.
     listing = box.run("bqfilterd", "quarantine", "list", check=False)
     assert (listing.returncode, "Permission denied" in listing.stderr) == (1, True)
