@@ -104,16 +104,20 @@ class Pattern:
         self.group_count = self._found.group_count
         self.is_negated = written.is_negated
 
+    def applies(self, subject: Subject) -> bool:
+        """It is found, or negated and not found."""
+        return (self._found.match(subject) is None) is self.is_negated
+
     def find(self, subject: Subject) -> Groups | None:
         """None where the pattern does not apply; no groups where it applies because it is not found."""
-        groups = self._found(subject)
+        found = self._found.match(subject)
         if self.is_negated:
-            return () if groups is None else None
-        return groups
+            return () if found is None else None
+        return None if found is None else (found.group(), *found.groups(b""))
 
     def finds_raw(self, subject: Subject) -> bool:
         """It is found in the text as it stands, which comes first."""
-        return subject.raw is not None and self._found(Subject(subject.raw)) is not None
+        return subject.raw is not None and self._found.match(Subject(subject.raw)) is not None
 
 
 class AnyOf:
@@ -128,7 +132,7 @@ class AnyOf:
 
     def may_be_found(self, subject: Subject) -> bool:
         """False only where no pattern is found."""
-        return self._found is None or self._found(subject) is not None
+        return self._found is None or self._found.match(subject) is not None
 
     @staticmethod
     def _joined(source: bytes, decodes: bool) -> _Search | None:
@@ -154,13 +158,14 @@ class _Search:
         count: int = self._bytes.groups
         return count
 
-    def __call__(self, subject: Subject) -> Groups | None:
+    def match(self, subject: Subject) -> Any:
+        """A match object of RE2, or None."""
         found = None
         if subject.raw is not None:
             found = self._bytes.search(subject.raw)
         if found is None and subject.decoded is not None:
             found = self._characters.search(subject.decoded)
-        return None if found is None else (found.group(), *found.groups(b""))
+        return found
 
 
 def _compile(source: bytes, encoding: Any, memory: int, captures: bool) -> Any:

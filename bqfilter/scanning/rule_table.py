@@ -27,11 +27,11 @@ Vet = Callable[[Action], None]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A rule that applies, and what its pattern has found."""
+    """A rule that applies, and what its pattern has found, if its text asks for that."""
 
     place: str  # "header_checks:12"
     action: Action
-    groups: Groups
+    groups: Groups = ()
     is_decoded: bool = False  # it was found in the decoded form alone, so its groups are UTF-8
 
     @property
@@ -75,12 +75,18 @@ class Table:
         at = 0
         while at < len(self._rules):
             rule = self._rules[at]
-            groups = rule.pattern.find(subject)
-            if groups is not None and rule.action is not None:
-                is_decoded = subject.decoded is not None and not rule.pattern.finds_raw(subject)
-                return Applied(f"{self._name}:{rule.line}", rule.action, groups, is_decoded)
-            at = rule.otherwise if groups is None else at + 1
+            applies = rule.pattern.applies(subject)
+            if applies and rule.action is not None:
+                return self._applied(rule.line, rule.pattern, rule.action, subject)
+            at = at + 1 if applies else rule.otherwise
         return None
+
+    def _applied(self, line: int, pattern: Pattern, action: Action, subject: Subject) -> Applied:
+        place = f"{self._name}:{line}"
+        if not action.text.highest:
+            return Applied(place, action)
+        is_decoded = subject.decoded is not None and not pattern.finds_raw(subject)
+        return Applied(place, action, pattern.find(subject) or (), is_decoded)
 
 
 def read_table(path: str, vet: Vet, decodes: bool) -> Table:

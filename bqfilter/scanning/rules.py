@@ -92,8 +92,11 @@ class _Lookup(NamedTuple):
         return Place(_shown(self.subject), self.field, spot)
 
     def is_for(self, applied: Applied) -> bool:
-        """Encoded lines of text are not edited: their decoded form is."""
-        return self.line is None or self.line.model is not None or not applied.action.verb.is_edit
+        """DUNNO ends the search and does no more; encoded lines of text are edited in their decoded form."""
+        verb = applied.action.verb
+        if verb is Verb.DUNNO:
+            return False
+        return self.line is None or self.line.model is not None or not verb.is_edit
 
 
 @dataclass(frozen=True, slots=True)
