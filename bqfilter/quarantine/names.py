@@ -10,8 +10,8 @@ comes from a message. The state is changed by rename(2) alone, so a file is alwa
 import re
 import secrets
 import time
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 _ID = re.compile(r"([0-9]{8})-([0-9]{6})-([0-9]{6})-[0-9a-f]{12}")
 _DAY = re.compile(r"[0-9]{8}")
@@ -34,8 +34,7 @@ SETTLED = frozenset({State.HELD, State.RELEASED})
 """The states in which nothing is under way or in doubt; what is in another one is never expired."""
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """One file: the message's identifier, and its state."""
 
     id: str

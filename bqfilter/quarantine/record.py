@@ -18,9 +18,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bqfilter.errors import QuarantineFailure
 from bqfilter.mail.encoded_words import decoded_text
@@ -42,10 +41,9 @@ _SHAPE = {
     "mail": list, "rcpt": list, "action": str, "policy": str, "reason": str, "reports": list,
     "message_id": str, "subject": str,
 }  # fmt: skip
-_WORDS_SHAPE = [str, str, str]
-_REPORT_SHAPES = [[str, str, str, kind] for kind in (type(None), float, int)]
 _members = itemgetter(*_SHAPE)
 _MEMBER_TYPES = [*_SHAPE.values()]
+_SCORE_TYPES = (float, type(None), int)
 _SURROGATE = b"\\ud"  # as JSON writes half a letter, a byte that is no UTF-8, or what was never ours
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
@@ -81,8 +79,7 @@ class Record:
     subject: str = ""
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A first line that has been read, with what became known by writing: of the content size and SHA-256.
 
     `found` is the JSON object, known to be a record; `content_at` is where the content begins.
@@ -93,8 +90,9 @@ class Stored:
     sha256: str
     content_at: int
 
-    @cached_property
+    @property
     def record(self) -> Record:
+        """Made anew each time."""
         return _record(self.found)
 
     @property
@@ -162,19 +160,21 @@ def decode(line: bytes, identifier: str) -> Stored:
 
 
 def _see_that_it_is_a_record(found: Any) -> None:
-    """All that `_record` needs has the type that it needs. Raises KeyError, TypeError, OverflowError."""
+    """All that `_record` needs has the type that it needs. Raises whatever such a lack leads to."""
     if [*map(type, _members(found))] != _MEMBER_TYPES:
         raise TypeError("a member is not of its type")
-    client, reports = found["client"], found["reports"]
+    client = found["client"]
     if client and any(type(value) is not str for value in client.values()):
         raise TypeError("an attribute of the client is no text")
     for words in (found["mail"], *found["rcpt"]):
-        if [*map(type, words)] != _WORDS_SHAPE:
+        line, address, parameters = words
+        if not (type(words) is list and type(line) is type(address) is type(parameters) is str):
             raise TypeError("a command is not three texts")
-    for report in reports:
-        if [*map(type, report)] not in _REPORT_SHAPES:
+    for scanner, finding, detail, score in found["reports"]:
+        if not (type(scanner) is type(finding) is type(detail) is str and type(score) in _SCORE_TYPES):
             raise TypeError("a report is not three texts with a score")
-        float(report[3] or 0)  # not every whole number is one
+        if type(score) is int:
+            float(score)  # not every whole number is one
 
 
 def _line(record: Record, identifier: str, size: int, sha256: str) -> bytes:

@@ -29,8 +29,8 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from bqfilter.errors import QuarantineFailure
 from bqfilter.mail.durable import flush_directory
@@ -56,8 +56,7 @@ class Kept:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A kept message, without its content; `stored` is None where the file cannot be read, because `flaw`."""
 
     name: Name
@@ -283,9 +282,8 @@ class Quarantine:
 
     def _names_of(self, day: str) -> list[Name]:
         with self._scanned(day) as found:
-            names = [Name.parse(one.name) for one in found]
-        ours = [name for name in names if name is not None and name.day == day]
-        return sorted(ours, key=attrgetter("id"))
+            files = sorted(one.name for one in found)
+        return [name for name in map(Name.parse, files) if name is not None and name.day == day]
 
     def _beginning_with(self, prefix: str) -> Iterator[Name]:
         """All files but drafts; where the identifier is whole, without a look at the others."""

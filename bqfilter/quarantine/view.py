@@ -18,6 +18,7 @@ from bqfilter.quarantine.store import Entry
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _SHOWN_HEADER_LINES = 200
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def as_line(entry: Entry) -> str:
@@ -173,7 +174,9 @@ def _visible(char: str) -> str:
 
 def as_size(size: int) -> str:
     """A size for people: three digits and a unit."""
-    amount, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1000 and len(units) > 1:
-        amount, units = amount / 1024, units[1:]
-    return f"{amount:.0f}{units[0]}" if units[0] == "B" or amount >= 10 else f"{amount:.1f}{units[0]}"
+    if size < 1000:
+        return f"{size}B"
+    amount, unit = size / 1024, 0
+    while amount >= 1000 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:.0f}{_UNITS[unit]}" if amount >= 10 else f"{amount:.1f}{_UNITS[unit]}"
