@@ -71,15 +71,15 @@ def test_with_a_bad_file_the_old_settings_and_workers_stay(sink: Sink, directory
 
 OUT_OF_MEMORY = """
 import os
-from bqfilter.pool import master
-make_scanners = master.make_scanners
+from bqfilter.pool import outfit
+make_scanners = outfit.make_scanners
 
 def make_scanners_or_fail(*given):
     if os.path.exists("{flag}"):
         raise MemoryError("for the tables")
     return make_scanners(*given)
 
-master.make_scanners = make_scanners_or_fail
+outfit.make_scanners = make_scanners_or_fail
 """
 
 
