@@ -202,7 +202,7 @@ class Master:
         pids: list[int] = []
         try:
             self._fork([self._recruit(slot) for slot in slots], pids)
-        except (OSError, MemoryError) as error:
+        except Exception as error:  # no process or memory to be had, or a mistake: not worth the pool
             self._on_failed_fork(error, now)
         for slot, pid in zip(slots, pids, strict=False):
             self._watch.count(MasterWord.FORKS)
@@ -222,8 +222,8 @@ class Master:
                 self._become(worker, not_theirs)
             pids.append(pid)
 
-    def _on_failed_fork(self, error: OSError | MemoryError, now: float) -> None:
-        cause = (error.strerror if isinstance(error, OSError) else "") or "out of memory"
+    def _on_failed_fork(self, error: Exception, now: float) -> None:
+        cause = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         delay = self._roster.throttle.on_failed_fork(now)
         self._last_death = f"a fork that failed ({cause})"
         self._log.error("cannot fork a worker", cause=cause, delay=delay)

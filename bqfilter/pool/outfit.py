@@ -8,7 +8,7 @@ An outfit is never changed. A reload makes another, and workers that have the ol
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bqfilter.config.schema import Settings
 from bqfilter.log import Log
@@ -30,6 +30,8 @@ from bqfilter.scoreboard import Scoreboard
 
 SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
 
+_CONTENT_BUFFER_BYTES = 65536
+
 
 @dataclass(frozen=True, slots=True)
 class Premises:
@@ -39,7 +41,8 @@ class Premises:
     workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
     whether `master_pid` is still its parent. Through `reports` a worker
     sends the number of its slot when it has done its share. On SIGUSR2
-    the worker writes to the descriptor `slow_log` where in the program it stands.
+    the worker writes to the descriptor `slow_log` where in the program it stands. The `buffer` takes content
+    on its way to the spool: each process has as much of it to itself as it has written to.
     """
 
     listeners: Sequence[Listener]
@@ -48,6 +51,7 @@ class Premises:
     lifeline: int
     reports: int
     slow_log: int | None
+    buffer: bytearray = field(default_factory=lambda: bytearray(_CONTENT_BUFFER_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

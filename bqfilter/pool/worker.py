@@ -46,7 +46,6 @@ from bqfilter.upstream.board import UpstreamBoard, row_of
 _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
 _COMPLAINT_INTERVAL = 10.0  # seconds between two lines about it: where files end, all workers have one to say
-_CONTENT_BUFFER_BYTES = 65536
 _HEADER_GRACE = 1.0  # seconds to read a header that is there already, however little time is left
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
 _MEMORY_MAP = Path("/proc/self/smaps_rollup")
@@ -108,8 +107,9 @@ class Worker:
         self._upstream = self._make_upstream()
         self._judge = self._make_judge()
         means = Means(settings, self._upstream, self._judge, Quarantine(settings.quarantine.directory))
-        buffer = bytearray(_CONTENT_BUFFER_BYTES)
-        self._around = Surroundings(means, outfit.hostname, self._clock, buffer, self._count, self._weigh)
+        self._around = Surroundings(
+            means, outfit.hostname, self._clock, premises.buffer, self._count, self._weigh
+        )
 
     def _make_upstream(self) -> Upstream:
         outfit, board = self._outfit, UpstreamBoard(self._premises.scoreboard.upstreams, SLOT_COUNT)
