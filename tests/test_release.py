@@ -331,7 +331,9 @@ def test_a_damaged_message_is_not_sent(bench: Bench) -> None:
 
 def test_a_spool_without_room_is_told(bench: Bench) -> None:
     bench.identifier = bench.store.keep(record(), [b"x" * 10**6]).id
-    with mock.patch("tempfile.TemporaryFile", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+    with mock.patch(
+        "bqfilter.mail.spool.open_nameless", side_effect=OSError(errno.ENOSPC, "No space left on device")
+    ):
         outcome = bench.release()
     assert (outcome.result, bench.state) == (Result.FAILED, State.HELD)
     assert "No space left" in outcome.text

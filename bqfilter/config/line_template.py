@@ -7,7 +7,6 @@ message has to be logged. What a value looks like is not decided here.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
@@ -78,6 +77,8 @@ def _piece(match: re.Match[str]) -> Piece:
 
 
 def _unknown(name: str) -> str:
+    import difflib  # here: most templates need no advice, and every worker would carry it
+
     close = difflib.get_close_matches(name, _KNOWN, n=1)
     hint = f" (did you mean {{{close[0]}}}?)" if close else ""
     return f"there is no {{{name}}}{hint}"

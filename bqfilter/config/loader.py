@@ -9,7 +9,6 @@ at here: the same file must be checkable on another machine.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 import tomllib
@@ -139,6 +138,8 @@ class _Reader:
 
 
 def _did_you_mean(key: str, names: Sequence[str]) -> str:
+    import difflib  # here: most configurations need no advice, and every worker would carry it
+
     close = difflib.get_close_matches(key, names, n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""
 

@@ -5,8 +5,8 @@ work is linear in the size of the text.
 
 Only the charsets listed here are known. A name comes out of a message: Python would look for a module of that
 name and remember that there is none, and it has codecs that are no charsets (escapes, compression) or take
-quadratic time (punycode, idna). All that are known are loaded with this module, by the master, so that
-workers share them, and need no right to read the files that they are in.
+quadratic time (punycode, idna). The master loads all that are known where somebody will look at content, so
+that workers share them, and need no right to read the files that they are in.
 """
 
 import codecs
@@ -23,8 +23,6 @@ _NAMES = (
     "iso2022_jp_ext iso2022_kr shift_jis shift_jis_2004 cp932 euc_kr cp949 johab"
 )
 _KNOWN = frozenset(_NAMES.split())
-for _name in _KNOWN:
-    codecs.lookup(_name)
 # Writers say the first and mean the second, which has all of the first, and more.
 _WIDER = {"ascii": "utf_8", "latin_1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _UNKNOWN = "utf_8"
@@ -37,6 +35,12 @@ def _plain(name: str) -> str:
 
 _CODECS = {_plain(alias): codec for alias, codec in aliases.items() if codec in _KNOWN}
 _CODECS |= {_plain(codec): codec for codec in _KNOWN}
+
+
+def load_codecs() -> None:
+    """All that are known."""
+    for name in _KNOWN:
+        codecs.lookup(name)
 
 
 def codec_of(charset: str) -> str:

@@ -10,10 +10,10 @@ rest. The client must be heard out to its end of data before it can be told anyt
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import IO
 
+from bqfilter.mail.nameless import open_nameless
 from bqfilter.smtp.body import DOT
 
 _CHUNK_BYTES = 65536
@@ -126,7 +126,7 @@ class Spool:
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  (outlives this call)
+            self._file = open_nameless(self._directory)
             parts, self._parts = self._parts, []
             for part in parts:
                 self._write_fully(part)

@@ -20,16 +20,9 @@ from bqfilter.config import Settings
 from bqfilter.log import open_log
 from bqfilter.net.address import SocketAddress
 from bqfilter.net.listeners import bind_inet, bind_unix
-from bqfilter.pool.rehearsal import rehearse
-from bqfilter.pool.startup import (
-    find_identity,
-    hostname_of,
-    listen_addresses,
-    refuse_loop,
-    upstream_addresses,
-)
+from bqfilter.pool.outfit import make_outfit
+from bqfilter.pool.startup import listen_addresses
 from bqfilter.pool.succession import Invocation
-from bqfilter.scanning.making import make_scanners
 
 if TYPE_CHECKING:
     import subprocess
@@ -106,10 +99,12 @@ class Audition:
             process.wait()
         self._settle(process)
 
-    def let_go(self) -> None:
-        """In a child: its end is not ours to wait for."""
-        if self._process is not None and self._process.stderr is not None:
-            self._process.stderr.close()
+    @property
+    def fds(self) -> list[int]:
+        """Not for children: it is not for them to wait for its end."""
+        if self._process is None or self._process.stderr is None:
+            return []
+        return [self._process.stderr.fileno()]
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         while process.stderr is not None and (piece := _piece(process.stderr.fileno())):
@@ -132,11 +127,8 @@ def stand(load: Callable[[], Settings]) -> None:
     from bqfilter.pool import master, pages  # noqa: F401
 
     settings = load()
-    identity = find_identity(settings.runtime.user)
     addresses = [address for listen in settings.listen for address in listen_addresses(listen)]
-    refuse_loop(addresses, upstream_addresses(settings))
-    open_log(settings.log)
-    rehearse(make_scanners(settings, hostname_of(settings)), identity)
+    make_outfit(settings, addresses, open_log(settings.log))
     _bind_for_trial(addresses, json.loads(os.environ.get(_KEPT, "[]")))
 
 

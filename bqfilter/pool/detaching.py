@@ -16,8 +16,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon import DaemonContext
-
 from bqfilter import systemd
 from bqfilter.errors import ConfigError
 
@@ -47,17 +45,17 @@ class StartReport:
         """It will not; `status` is the exit status."""
         self._tell(f"{status} {words}")
 
-    def let_go(self) -> None:
-        """In a child: it is the master who tells."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    @property
+    def fds(self) -> list[int]:
+        """Not for children: it is the master who tells."""
+        return [self._fd] if self._fd >= 0 else []
 
     def _tell(self, told: str) -> None:
         if self._fd >= 0:
             with contextlib.suppress(OSError):  # whoever waited has left the terminal
                 os.write(self._fd, told.encode("utf-8", "replace")[:_MAX_TOLD_BYTES])
-            self.let_go()
+            os.close(self._fd)
+            self._fd = -1
 
 
 def detached(serve: Callable[[StartReport], int]) -> tuple[int, str]:
@@ -85,6 +83,9 @@ def _become_daemon(serve: Callable[[StartReport], int], report: StartReport, fd:
     status = 1
     try:
         sockets = systemd.inherited_fds(front_pid)
+        # Imported here: in the foreground, workers would carry it.
+        from daemon import DaemonContext
+
         DaemonContext(
             detach_process=True, working_directory="/", umask=_UMASK, files_preserve=[fd, *sockets],
             signal_map={},

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from bqfilter.pool.startup import Identity, die_with, drop_privileges
+from bqfilter.pool.startup import Identity, drop_privileges
 
 _MAX_TOLD_BYTES = 65536
 
@@ -46,6 +46,9 @@ def _perform(act: Callable[[], str], identity: Identity | None, writer: int, par
     """In the child."""
     told = ""
     try:
+        # Before privileges are dropped: the account may not be able to read where Python is installed.
+        from bqfilter.pool.parentage import die_with
+
         drop_privileges(identity)
         die_with(parent_pid)  # a master's child holds its sockets, which nobody would accept from
         told = act()

@@ -25,7 +25,7 @@ from bqfilter.log import Log
 from bqfilter.net.address import Endpoint, resolve
 from bqfilter.net.listeners import bind_inet, bind_unix
 from bqfilter.pool.roster import Throttle
-from bqfilter.pool.startup import Identity, die_with, drop_privileges
+from bqfilter.pool.startup import Identity, drop_privileges
 from bqfilter.scoreboard import ExporterWord, MasterWord, Scoreboard
 
 _BACKLOG = 64
@@ -82,10 +82,10 @@ class Exporter:
         self._is_outdated |= self._agent is not None and settings.agent != self._settings.agent
         self._settings = settings
 
-    def after_fork_in_worker(self) -> None:
-        """A worker has no business with scrapers."""
-        for _, sock in self._doors:
-            sock.close()
+    @property
+    def fds(self) -> list[int]:
+        """Not for workers: they have no business with scrapers."""
+        return [sock.fileno() for _, sock in self._doors]
 
     def estate(self) -> tuple[tuple[str, int], ...]:
         """Addresses and sockets, for the program behind this one: scrapes wait in their queues."""
@@ -173,6 +173,7 @@ class Exporter:
             setproctitle.setproctitle("bqfilterd: exporter")
             # Before privileges are dropped: the account may not be able to read where Python is installed.
             from bqfilter.pool import pages
+            from bqfilter.pool.parentage import die_with
 
             drop_privileges(self._identity)
             die_with(master_pid)

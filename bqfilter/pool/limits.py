@@ -46,7 +46,7 @@ class Host:
     def number(self, path: str) -> int | None:
         """The first number in a file; None where there is none, as with "max"."""
         try:
-            return int((self.root / path).read_text(encoding="ascii").split()[0])
+            return int((self.root / path).read_text(encoding="utf-8").split()[0])
         except (OSError, ValueError, IndexError):
             return None
 
@@ -71,7 +71,7 @@ class Host:
 
     def _memory_available(self) -> int | None:
         try:
-            lines = (self.root / "proc/meminfo").read_text(encoding="ascii").splitlines()
+            lines = (self.root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
         except OSError:
             return None
         found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]

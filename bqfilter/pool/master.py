@@ -19,8 +19,9 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import setproctitle
 
@@ -36,31 +37,18 @@ from bqfilter.pool.audition import Audition
 from bqfilter.pool.bulletin import Bulletin
 from bqfilter.pool.detaching import START_TIMEOUT, StartReport
 from bqfilter.pool.exporter import Exporter
-from bqfilter.pool.limits import shortages
+from bqfilter.pool.outfit import SLOT_COUNT, Premises, make_outfit
 from bqfilter.pool.pid_file import PidFile
-from bqfilter.pool.rehearsal import rehearse
+from bqfilter.pool.preparation import prepare
 from bqfilter.pool.roster import Child, Roster
 from bqfilter.pool.signals import SignalQueue
-from bqfilter.pool.startup import (
-    allow_lists,
-    bound_address,
-    find_identity,
-    hostname_of,
-    make_runtime_directory,
-    open_listeners,
-    refuse_loop,
-    upstream_addresses,
-)
+from bqfilter.pool.startup import allow_lists, bound_address, make_runtime_directory, open_listeners
 from bqfilter.pool.succession import Elders, Estate, Invocation
 from bqfilter.pool.watch import Watch
-from bqfilter.pool.worker import SLOT_COUNT, Assignment, run_worker
-from bqfilter.quarantine.owner import make_directory
+from bqfilter.pool.worker import Worker
 from bqfilter.saturation.queues import entrance_of
-from bqfilter.scanning.board import ScannerBoard
-from bqfilter.scanning.making import make_scanners
-from bqfilter.scanning.policy import needs_directory
 from bqfilter.scoreboard import MasterWord, Scoreboard, State, Word
-from bqfilter.upstream.board import UpstreamBoard, terms_of
+from bqfilter.upstream.board import UpstreamBoard
 
 _SPARE_SCANNER_PLACES = 6  # for scanners that a reload brings
 _SPARE_UPSTREAM_PLACES = 4  # for after-filter servers, likewise
@@ -95,7 +83,6 @@ class Master:
         pid_file: PidFile | None,
         report: StartReport,
     ) -> None:
-        self._settings = settings
         self._load = load
         self._source = source
         self._invocation = invocation
@@ -103,31 +90,28 @@ class Master:
         self._report = report
         self._audition = Audition(invocation)
         self._elders = Elders(estate)
-        self._log: Log = open_log(settings.log)
-        self._identity = find_identity(settings.runtime.user)
-        self._upstream: tuple[SocketAddress, ...] = upstream_addresses(settings)
         inherited = systemd.inherited_sockets()
         self._inherited = {*(sock.fileno() for sock in inherited), *(estate.managers if estate else ())}
         kept = estate.sockets() if estate else []
         self._listeners: list[Listener] = open_listeners(settings, inherited, kept)
-        refuse_loop([bound_address(listener) for listener in self._listeners], self._upstream)
-        self._hostname = hostname_of(settings)
-        self._scanners = make_scanners(settings, self._hostname)
-        rehearse(self._scanners, self._identity)
+        self._outfit = make_outfit(settings, self._addresses, open_log(settings.log))
         self._scoreboard = self._open_scoreboard()
-        self._assign_places()
-        self._note_shortages()
-        self._make_quarantine()
+        prepare(self._outfit, self._scoreboard)
         self._watch = Watch(self._scoreboard, settings, self._log)
         self._bulletin = Bulletin(self._scoreboard)
         left = estate.metrics if estate else ()
-        self._exporter = Exporter(settings, self._identity, self._scoreboard, self._leave, self._log, left)
+        self._exporter = Exporter(
+            settings, self._outfit.identity, self._scoreboard, self._leave, self._log, left
+        )
         self._roster = Roster(settings.pool.workers, SLOT_COUNT)
         self._lifeline = os.pipe()
         self._reports = os.pipe()
         os.set_blocking(self._reports[0], False)
         os.set_blocking(self._reports[1], False)
-        self._pid = os.getpid()
+        self._premises = Premises(
+            self._listeners, self._scoreboard, os.getpid(), self._lifeline[0], self._reports[1],
+            self._watch.slow_log,
+        )  # fmt: skip
         self._is_ready = False
         self._started_at = time.monotonic()
         self._last_death = ""
@@ -180,9 +164,7 @@ class Master:
         self._hear_audition(now)
         self._forgive()
         self._roster.grant_retirements()
-        for _ in range(self._roster.missing_count(now)):
-            if not self._fork(now):
-                break
+        self._hire(self._roster.missing_count(now), now)
         for child in self._roster.surplus():
             self._retire(child)
         if not self._is_ready and not self._is_stopping and self._is_complete():
@@ -206,77 +188,68 @@ class Master:
             case _:  # SIGCHLD: reaped with every turn of the loop
                 pass
 
-    def _fork(self, now: float) -> bool:
-        slot_index = self._roster.free_slot()
-        if slot_index is None:
-            self._log.error("no free slot for another worker", slots=SLOT_COUNT)
-            return False
-        slot = self._scoreboard.slots[slot_index]
-        slot.was_given(self._roster.generation)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            delay = self._roster.throttle.on_failed_fork(now)
-            self._last_death = f"a fork that failed ({error.strerror})"
-            self._log.error("cannot fork a worker", cause=error.strerror, delay=delay)
-            self._watch.count(MasterWord.FAILED_FORKS)
-            slot.was_vacated()
-            return False
-        if pid == 0:
-            self._become_worker(slot_index)
-        self._watch.count(MasterWord.FORKS)
-        self._roster.children[pid] = Child(pid, slot_index, self._roster.generation, now)
-        return True
+    def _hire(self, count: int, now: float) -> None:
+        """Fork so many workers, all by one loop.
 
-    def _become_worker(self, slot_index: int) -> None:
+        What the master writes between two forks is a copy of a page of which the earlier child has the
+        original alone. So each is made as far as it can be before the first fork, and noted behind the last.
+        """
+        if not count:
+            return
+        slots = self._roster.free_slots(count)
+        if len(slots) < count:
+            self._log.error("no free slot for another worker", slots=SLOT_COUNT)
+        pids: list[int] = []
+        try:
+            self._fork([self._recruit(slot) for slot in slots], pids)
+        except Exception as error:  # no process or memory to be had, or a mistake: not worth the pool
+            self._on_failed_fork(error, now)
+        for slot, pid in zip(slots, pids, strict=False):
+            self._watch.count(MasterWord.FORKS)
+            self._roster.children[pid] = Child(pid, slot, self._roster.generation, now)
+        for slot in slots[len(pids) :]:
+            self._scoreboard.slots[slot].was_vacated()
+
+    def _recruit(self, slot: int) -> Worker:
+        self._scoreboard.slots[slot].was_given(self._roster.generation)
+        return Worker(self._premises, self._outfit, slot)
+
+    def _fork(self, recruits: Sequence[Worker], pids: list[int]) -> None:
+        not_theirs = [*self._own_fds, self._lifeline[1], self._reports[0], *self._exporter.fds]
+        for worker in recruits:
+            pid = os.fork()
+            if pid == 0:
+                self._become(worker, not_theirs)
+            pids.append(pid)
+
+    def _on_failed_fork(self, error: Exception, now: float) -> None:
+        cause = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        delay = self._roster.throttle.on_failed_fork(now)
+        self._last_death = f"a fork that failed ({cause})"
+        self._log.error("cannot fork a worker", cause=cause, delay=delay)
+        self._watch.count(MasterWord.FAILED_FORKS)
+
+    def _become(self, worker: Worker, not_its_own: Sequence[int]) -> NoReturn:
         """In the child: drop what is the master's alone, work, and exit without the master's clean-up."""
         status = 1
         try:
-            self._signals.close()
-            os.close(self._lifeline[1])
-            os.close(self._reports[0])
-            self._let_go()
-            self._exporter.after_fork_in_worker()
-            status = run_worker(
-                Assignment(
-                    self._settings,
-                    self._listeners,
-                    self._upstream,
-                    self._scanners,
-                    self._scoreboard.scanners,
-                    self._scoreboard.upstreams,
-                    self._hostname,
-                    self._identity,
-                    self._scoreboard.slots[slot_index],
-                    self._scoreboard.tallies(slot_index),
-                    self._pid,
-                    self._lifeline[0],
-                    self._reports[1],
-                    self._watch.slow_log,
-                    self._log,
-                )
-            )
+            _let_go(not_its_own)
+            status = worker.run()
         except BaseException as error:
-            self._log.error("worker failed", slot=slot_index, cause=f"{type(error).__name__}: {error}")
+            self._log.error("worker failed", slot=worker.slot_index, cause=f"{type(error).__name__}: {error}")
         finally:
             os._exit(status)
 
     def _leave(self) -> None:
         """In a child that is no worker: nothing of mail is its business."""
-        self._signals.close()
-        self._let_go()
-        for fd in (*self._lifeline, *self._reports):
-            os.close(fd)
-        for listener in self._listeners:
-            listener.socket.close()
+        listening = [listener.socket.fileno() for listener in self._listeners]
+        _let_go([*self._own_fds, *self._lifeline, *self._reports, *listening])
 
-    def _let_go(self) -> None:
-        """In a child: what must end with the master, and not with the last of its children."""
-        self._elders.let_go()
-        self._audition.let_go()
-        self._report.let_go()
-        if self._pid_file is not None:
-            self._pid_file.let_go()
+    @property
+    def _own_fds(self) -> list[int]:
+        """Not for any child: what must end with the master, and not with the last of its children."""
+        lock = [self._pid_file.fd] if self._pid_file else []
+        return [*self._signals.fds, *self._elders.fds, *self._audition.fds, *self._report.fds, *lock]
 
     def _reap(self, now: float) -> None:
         while self._roster.children or self._elders.pids:
@@ -316,7 +289,7 @@ class Master:
             )  # fmt: skip
         self._watch.note_exit(child, exit_code, self._roster.generation, now)
         slot.was_vacated()
-        self._upstream_board.vacate(child.slot)
+        UpstreamBoard(self._scoreboard.upstreams, SLOT_COUNT).vacate(child.slot)
         if exit_code != 0:
             self._jobs_at_death = self._job_count()
 
@@ -377,11 +350,8 @@ class Master:
         try:
             wanted = self._load()
             settings = reloaded(self._settings, wanted)
-            upstream = upstream_addresses(settings)
-            refuse_loop([bound_address(listener) for listener in self._listeners], upstream)
             log = self._log if settings.log == self._settings.log else open_log(settings.log)
-            scanners = make_scanners(settings, hostname_of(settings))
-            rehearse(scanners, self._identity)
+            outfit = make_outfit(settings, self._addresses, log)
         except ConfigError as error:
             self._keep_settings(str(error))
             return
@@ -392,11 +362,8 @@ class Master:
         for key in restart_for:
             self._log.warning("key takes effect after a restart only", key=key)
         self._bulletin.reloaded(restart_for)
-        self._settings, self._upstream, self._log = settings, upstream, log
-        self._hostname, self._scanners = hostname_of(settings), scanners
-        self._assign_places()
-        self._note_shortages()
-        self._make_quarantine()
+        self._outfit = outfit
+        prepare(outfit, self._scoreboard)
         self._take_allow_lists()
         self._exporter.take(settings)
         self._roster.generation += 1
@@ -445,7 +412,7 @@ class Master:
 
     def _estate(self) -> Estate:
         return Estate(
-            pid=self._pid,
+            pid=self._premises.master_pid,
             listeners=tuple((listener.wanted, listener.socket.fileno()) for listener in self._listeners),
             managers=tuple(self._inherited),
             metrics=self._exporter.estate(),
@@ -468,28 +435,19 @@ class Master:
             self._report.failed(1, words)
             self._drain()
 
-    def _assign_places(self) -> None:
-        board = ScannerBoard(self._scoreboard.scanners, SLOT_COUNT)
-        for name in board.assign(scanner.settings for scanner in self._scanners):
-            self._log.warning(
-                "no place in the scoreboard: scanner has no metrics until a restart", scanner=name
-            )
-        for address in self._upstream_board.assign(self._upstream, terms_of(self._settings)):
-            self._log.warning(
-                "no place in the scoreboard: after-filter server has no metrics until a restart",
-                upstream=address,
-            )
+    @property
+    def _addresses(self) -> list[SocketAddress]:
+        """Where we listen."""
+        return [bound_address(listener) for listener in self._listeners]
 
     @property
-    def _upstream_board(self) -> UpstreamBoard:
-        return UpstreamBoard(self._scoreboard.upstreams, SLOT_COUNT)
+    def _settings(self) -> Settings:
+        """Those in force."""
+        return self._outfit.settings
 
-    def _note_shortages(self) -> None:
-        for shortage in shortages(self._settings):
-            self._log.warning(
-                "limit is lower than what may be needed",
-                limit=shortage.limit, found=shortage.found, needed=shortage.needed, remedy=shortage.remedy,
-            )  # fmt: skip
+    @property
+    def _log(self) -> Log:
+        return self._outfit.log
 
     def _take_allow_lists(self) -> None:
         lists = {listen.endpoint: allow_lists(listen) for listen in self._settings.listen}
@@ -568,37 +526,26 @@ class Master:
         self._is_ready = True
         self._elders.relieve()
         self._report.ready()
-        endpoints = ",".join(str(bound_address(listener)) for listener in self._listeners)
+        endpoints = ",".join(map(str, self._addresses))
         self._log.info(
             "ready", workers=self._roster.size, listen=endpoints, generation=self._roster.generation
         )
         self._bulletin.ready()
 
     def _open_scoreboard(self) -> Scoreboard:
-        directory = self._settings.runtime.directory
+        directory, identity = self._settings.runtime.directory, self._outfit.identity
         entrances = [entrance_of(one.socket, str(bound_address(one))) for one in self._listeners]
-        places = len(self._scanners) + _SPARE_SCANNER_PLACES
-        servers = len(self._upstream) + _SPARE_UPSTREAM_PLACES
+        places = len(self._outfit.scanners) + _SPARE_SCANNER_PLACES
+        servers = len(self._outfit.upstream) + _SPARE_UPSTREAM_PLACES
         try:
-            make_runtime_directory(directory, self._identity)
-            group = self._identity.gid if self._identity else -1
+            make_runtime_directory(directory, identity)
+            group = identity.gid if identity else -1
             return Scoreboard.in_file(directory, SLOT_COUNT, entrances, group, places, servers)
         except OSError as error:
             self._log.warning(
                 "no scoreboard file, statistics stay inside", directory=directory, cause=str(error)
             )
             return Scoreboard.anonymous(SLOT_COUNT, entrances, places, servers)
-
-    def _make_quarantine(self) -> None:
-        """Where messages may have to be kept, see that workers can: only root can make it theirs."""
-        directory = self._settings.quarantine.directory
-        if not needs_directory(self._settings):
-            return
-        try:
-            uid, gid = (self._identity.uid, self._identity.gid) if self._identity else (-1, -1)
-            make_directory(Path(directory), uid, gid)
-        except OSError as error:
-            self._log.warning("no quarantine directory", directory=directory, cause=str(error))
 
     def _clean_up(self) -> None:
         self._exporter.end()
@@ -611,6 +558,13 @@ class Master:
             self._log.warning(
                 "cannot remove the pid file", path=str(self._pid_file.path), cause=error.strerror
             )
+
+
+def _let_go(fds: Iterable[int]) -> None:
+    """In a child: these are its parent's. By number: every object that is touched is a copy of its memory."""
+    signal.set_wakeup_fd(-1)
+    for fd in fds:
+        os.close(fd)
 
 
 def _cause_of(exit_code: int) -> str:

@@ -9,6 +9,7 @@ makes the pool smaller for a moment.
 """
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 _FIRST_DELAY = 0.5  # seconds before the second replacement in a row
 _LONGEST_DELAY = 60.0
@@ -73,10 +74,10 @@ class Roster:
     children: dict[int, Child] = field(default_factory=dict)
     throttle: Throttle = field(default_factory=Throttle)
 
-    def free_slot(self) -> int | None:
-        """The lowest slot without a worker, None where all are taken."""
+    def free_slots(self, count: int) -> list[int]:
+        """The lowest slots without a worker, so many of them or as many as there are."""
         taken = {child.slot for child in self.children.values()}
-        return next((index for index in range(self.slot_count) if index not in taken), None)
+        return list(islice((index for index in range(self.slot_count) if index not in taken), count))
 
     def missing_count(self, now: float) -> int:
         """How many workers to fork now: to replace the dead, the retiring and those of an old generation."""

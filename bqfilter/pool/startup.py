@@ -4,10 +4,8 @@ Each function raises ConfigError with a sentence for the operator; nothing has b
 """
 
 import contextlib
-import ctypes
 import os
 import pwd
-import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,16 +18,15 @@ from bqfilter.net.listeners import Listener, adopt, bind_inet, bind_unix
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised here, not bound)
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom workers become."""
+    """Whom workers become; `groups` are those that the system gives the account."""
 
     name: str
     uid: int
     gid: int
+    groups: tuple[int, ...]
 
 
 def find_identity(user: str) -> Identity | None:
@@ -44,23 +41,16 @@ def find_identity(user: str) -> Identity | None:
         ) from None
     if entry.pw_uid == 0:
         raise ConfigError(f'runtime.user: "{user}" is root, and workers do not run as root')
-    return Identity(user, entry.pw_uid, entry.pw_gid)
+    return Identity(user, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
 
 
 def drop_privileges(identity: Identity | None) -> None:
-    """Become `identity` for good, with the groups that the system gives it."""
+    """Become `identity` for good, with its groups and no others."""
     if identity is None:
         return
-    os.initgroups(identity.name, identity.gid)
+    os.setgroups(identity.groups)
     os.setgid(identity.gid)
     os.setuid(identity.uid)
-
-
-def die_with(master_pid: int) -> None:
-    """Be killed when the master dies. After dropping privileges, because that clears the wish."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != master_pid:
-        os._exit(0)
 
 
 def make_runtime_directory(path: str, identity: Identity | None) -> None:

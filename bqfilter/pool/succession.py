@@ -135,10 +135,10 @@ class Elders:
         for pid in list(self.pids):
             self.was_reaped(pid)
 
-    def let_go(self) -> None:
-        """In a child: the lifelines must end with the master."""
-        _close(self.lifelines)
-        _close(self.reports)
+    @property
+    def fds(self) -> list[int]:
+        """Not for children: the lifelines must end with the master."""
+        return [*self.lifelines, *self.reports]
 
 
 def _close(fds: list[int]) -> None:

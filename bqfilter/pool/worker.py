@@ -14,46 +14,38 @@ import gc
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 from types import FrameType
 
 import setproctitle
 
-from bqfilter.config.schema import Settings
 from bqfilter.errors import ConversationLost
 from bqfilter.ledger import Ledger, Stage
-from bqfilter.log import Log
-from bqfilter.net.address import SocketAddress
 from bqfilter.net.deadline import Deadline
 from bqfilter.net.listeners import Accepted, Listener
 from bqfilter.net.stream import Stream, connect
 from bqfilter.outcome import Outcome, Result
+from bqfilter.pool.outfit import SLOT_COUNT, Outfit, Premises
 from bqfilter.pool.ration import Ration
 from bqfilter.pool.reception import Standing, Visitor, receive
-from bqfilter.pool.startup import Identity, drop_privileges
+from bqfilter.pool.signals import wakeup_pipe
+from bqfilter.pool.startup import drop_privileges
 from bqfilter.quarantine import Quarantine
 from bqfilter.scanning import interrupt
 from bqfilter.scanning.board import ScannerBoard
 from bqfilter.scanning.judge import Judge, is_needed
-from bqfilter.scanning.scanner import Scanner
-from bqfilter.scoreboard import MESSAGE_SIZE, Slot, Tally, TallyWord, Word
+from bqfilter.scoreboard import MESSAGE_SIZE, Tally, TallyWord, Word
 from bqfilter.session import Session, Surroundings, new_session_id
 from bqfilter.smtp import replies
 from bqfilter.transaction import Means
 from bqfilter.upstream import Upstream
 from bqfilter.upstream.board import UpstreamBoard, row_of
 
-SLOT_COUNT = 1024  # twice the largest pool: a reload has both generations for a while
-
 _TICK = 5.0  # seconds between two looks at what nobody wakes us for
 _OUT_OF_RESOURCES_PAUSE = 0.5  # seconds; EMFILE, ENFILE, ENOBUFS, ENOMEM pass when a session ends
 _COMPLAINT_INTERVAL = 10.0  # seconds between two lines about it: where files end, all workers have one to say
-_CONTENT_BUFFER_BYTES = 65536
 _HEADER_GRACE = 1.0  # seconds to read a header that is there already, however little time is left
 _RECYCLE_SPREAD = 0.1  # a worker's share is max_messages give or take this part of it
 _MEMORY_MAP = Path("/proc/self/smaps_rollup")
@@ -82,43 +74,19 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What the master gives a worker on its way.
+class Worker:
+    """One worker process. It is made in the master, which forks and has it run in the child.
 
-    `lifeline` is the reading end of a pipe that the master holds open while it lives, and closes when it has
-    workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
-    whether `master_pid` is still its parent. Through `reports` a worker
-    sends the number of its slot when it has done its share. `scanner_memory` and `upstream_memory` are
-    regions of a scoreboard with SLOT_COUNT slots. `tallies` has one for each listener; on SIGUSR2
-    the worker writes to the descriptor `slow_log` where in the program it stands.
+    So nothing here belongs to a process until `run`: neither a descriptor nor a lock is made.
     """
 
-    settings: Settings
-    listeners: Sequence[Listener]
-    upstream: Sequence[SocketAddress]
-    scanners: Sequence[Scanner]
-    scanner_memory: memoryview
-    upstream_memory: memoryview
-    hostname: bytes
-    identity: Identity | None
-    slot: Slot
-    tallies: Sequence[Tally]
-    master_pid: int
-    lifeline: int
-    reports: int
-    slow_log: int | None
-    log: Log
-
-
-class Worker:
-    """One worker process, from after the fork to its exit."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        settings = assignment.settings
-        self._given = assignment
-        self._slot = assignment.slot
-        self._log = assignment.log
+    def __init__(self, premises: Premises, outfit: Outfit, slot_index: int) -> None:
+        settings = outfit.settings
+        self._premises = premises
+        self._outfit = outfit
+        self._slot = premises.scoreboard.slots[slot_index]
+        self._tallies = premises.scoreboard.tallies(slot_index)
+        self._log = outfit.log
         self._clock = time.monotonic
         self._session: Session | None = None
         self._is_leaving = False  # takes no further connection
@@ -126,7 +94,7 @@ class Worker:
         self._has_reported = False
         self._message_count = 0
         self._share = _staggered(settings.pool.max_messages)
-        self._went_idle = True
+        self._went_idle = False
         self._turn = 0  # which listener is asked first, in rotation
         self._peer = ""
         self._activity = ""
@@ -135,35 +103,34 @@ class Worker:
         self._ration = Ration(settings.pool)
         self._is_spent = False  # has used up a session's processor time
         self._lifeline = select.poll()
-        self._lifeline.register(assignment.lifeline, 0)  # its closing is told without being asked for
-        board = UpstreamBoard(assignment.upstream_memory, SLOT_COUNT)
-        self._upstream = Upstream(
-            settings,
-            assignment.upstream,
-            assignment.hostname,
-            self._clock,
-            connect,
-            self._log,
-            self._slot,
-            board.places([str(address) for address in assignment.upstream], row_of(self._slot.index)),
-            row_of(self._slots_looked_at),
-        )
+        self._lifeline.register(premises.lifeline, 0)  # its closing is told without being asked for
+        self._upstream = self._make_upstream()
         self._judge = self._make_judge()
         means = Means(settings, self._upstream, self._judge, Quarantine(settings.quarantine.directory))
-        buffer = bytearray(_CONTENT_BUFFER_BYTES)
-        self._around = Surroundings(means, assignment.hostname, self._clock, buffer, self._count, self._weigh)
+        self._around = Surroundings(
+            means, outfit.hostname, self._clock, premises.buffer, self._count, self._weigh
+        )
+
+    def _make_upstream(self) -> Upstream:
+        outfit, board = self._outfit, UpstreamBoard(self._premises.scoreboard.upstreams, SLOT_COUNT)
+        places = board.places([str(address) for address in outfit.upstream], row_of(self._slot.index))
+        rows = row_of(self._slots_looked_at)
+        return Upstream(
+            outfit.settings, outfit.upstream, outfit.hostname,
+            self._clock, connect, self._log, self._slot, places, rows,
+        )  # fmt: skip
 
     def _make_judge(self) -> Judge | None:
         """None where there is nothing to judge by: what is not made costs a worker no memory."""
-        given = self._given
-        if not is_needed(given.settings):
+        outfit = self._outfit
+        if not is_needed(outfit.settings):
             return None
-        names = [scanner.settings.name for scanner in given.scanners]
-        board = ScannerBoard(given.scanner_memory, SLOT_COUNT)
+        names = [scanner.settings.name for scanner in outfit.scanners]
+        board = ScannerBoard(self._premises.scoreboard.scanners, SLOT_COUNT)
         return Judge(
-            given.settings,
-            given.scanners,
-            given.hostname.decode("ascii"),
+            outfit.settings,
+            outfit.scanners,
+            outfit.hostname.decode("ascii"),
             self._clock,
             self._log,
             dict(zip(names, board.places(names, self._slot.index), strict=True)),
@@ -174,18 +141,24 @@ class Worker:
     @property
     def _slots_looked_at(self) -> int:
         """Where other workers may be: a reload has both generations for a while."""
-        return min(2 * self._given.settings.pool.workers, SLOT_COUNT)
+        return min(2 * self._outfit.settings.pool.workers, SLOT_COUNT)
+
+    @property
+    def slot_index(self) -> int:
+        """Of its place in the scoreboard."""
+        return self._slot.index
 
     def run(self) -> int:
-        """Serve until it is time to leave; returns the exit status."""
+        """In the child: serve until it is time to leave; returns the exit status."""
+        gc.freeze()  # what there is came from the master: not to be looked at, and so written to, ever again
         self._slot.move_in(os.getpid())
-        drop_privileges(self._given.identity)
+        drop_privileges(self._outfit.identity)
         if self._judge is not None:
             self._judge.after_fork_in_worker()
         wake = self._take_over_signals()
         self._ration.limit_memory()
         epoll = self._make_epoll(wake)
-        self._go_idle()
+        self._wait(epoll, wake)
         while not self._is_leaving and self._has_master():
             if not self._serve_next():
                 self._wait(epoll, wake)
@@ -197,17 +170,14 @@ class Worker:
 
     def _has_master(self) -> bool:
         """Asked between two sessions: under load no worker waits, and none would see the lifeline."""
-        if os.getppid() != self._given.master_pid:
+        if os.getppid() != self._premises.master_pid:
             self._log.warning("master is gone, leaving", slot=self._slot.index)
             return False
         return not self._lifeline.poll(0)  # closed by a master of a newer program, in the same process
 
-    def _take_over_signals(self) -> socket.socket:
-        """Handlers that only set flags, and a socket that wakes the epoll wait when one of them ran."""
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    def _take_over_signals(self) -> int:
+        """Handlers that only set flags, and a pipe that wakes the epoll wait when one of them ran."""
+        wake, _ = wakeup_pipe()
         signal.signal(signal.SIGTERM, self._on_drain)
         signal.signal(signal.SIGUSR1, self._on_retire)
         signal.signal(signal.SIGQUIT, self._on_quit)
@@ -215,19 +185,19 @@ class Worker:
             signal.signal(signal.SIGXCPU, self._on_cpu_spent)
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2):
             signal.signal(ignored, signal.SIG_IGN)
-        if self._given.slow_log is not None:
-            faulthandler.register(signal.SIGUSR2, self._given.slow_log, all_threads=False)
-        return reader
+        if self._premises.slow_log is not None:
+            faulthandler.register(signal.SIGUSR2, self._premises.slow_log, all_threads=False)
+        return wake
 
-    def _make_epoll(self, wake: socket.socket) -> select.epoll:
+    def _make_epoll(self, wake: int) -> select.epoll:
         epoll = select.epoll()
-        for listener in self._given.listeners:
+        for listener in self._premises.listeners:
             epoll.register(listener.socket.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        epoll.register(wake.fileno(), select.EPOLLIN)
-        epoll.register(self._given.lifeline, select.EPOLLIN)
+        epoll.register(wake, select.EPOLLIN)
+        epoll.register(self._premises.lifeline, select.EPOLLIN)
         return epoll
 
-    def _wait(self, epoll: select.epoll, wake: socket.socket) -> None:
+    def _wait(self, epoll: select.epoll, wake: int) -> None:
         """Sleep until there may be a connection, a signal, or nobody left to work for."""
         if not self._went_idle:
             self._go_idle()
@@ -235,8 +205,8 @@ class Worker:
         if not events:
             self._upstream.close_if_idle()
             return
-        if events[0][0] == wake.fileno():
-            wake.recv(4096)
+        if events[0][0] == wake:
+            os.read(wake, 4096)
 
     def _go_idle(self) -> None:
         self._went_idle = True
@@ -247,7 +217,7 @@ class Worker:
     def _serve_next(self) -> bool:
         """Hold one session if a connection waits; False where none does."""
         for index in self._order():
-            accepted = self._accept(self._given.listeners[index])
+            accepted = self._accept(self._premises.listeners[index])
             if accepted is not None:
                 self._turn += 1
                 self._serve(index, accepted)
@@ -262,7 +232,7 @@ class Worker:
         of them together; with workers that take turns, its bound can be passed by far. Where a listener does
         not tell waits turns have to do, so that at least none starves.
         """
-        listeners = self._given.listeners
+        listeners = self._premises.listeners
         if all(listener.tells_waits for listener in listeners):
             return sorted(range(len(listeners)), key=lambda index: listeners[index].latest)
         return [(self._turn + step) % len(listeners) for step in range(len(listeners))]
@@ -286,7 +256,7 @@ class Worker:
             )
 
     def _serve(self, index: int, accepted: Accepted) -> None:
-        listener, tally = self._given.listeners[index], self._given.tallies[index]
+        listener, tally = self._premises.listeners[index], self._tallies[index]
         began, session_id = self._clock(), new_session_id(self._slot.index)
         is_queued = self._note_arrival(index, accepted, began, session_id)
         ledger = Ledger(self._clock, self._report)
@@ -312,15 +282,15 @@ class Worker:
         """In the scoreboard: a connection, and in what state it found the pool; had it to wait for us?"""
         is_queued, self._went_idle = not self._went_idle, False
         self._slot.begin(now, accepted.waited, is_queued, index, int(session_id, 16))
-        self._slot.meet(self._given.settings.pool.workers, is_queued)
-        self._given.tallies[index].accept(accepted.waited, is_queued)
+        self._slot.meet(self._outfit.settings.pool.workers, is_queued)
+        self._tallies[index].accept(accepted.waited, is_queued)
         return is_queued
 
     def _receive(
         self, listener: Listener, accepted: Accepted, stream: Stream, is_queued: bool, ledger: Ledger
     ) -> Visitor:
         """Find out who it is. The time for that is part of the time for the greeting."""
-        settings = self._given.settings
+        settings = self._outfit.settings
         deadline = Deadline.never(self._clock)
         if listener.proxies is not None:
             left = settings.budget.proxy_timeout - settings.budget.margin - (accepted.waited or 0.0)
@@ -352,7 +322,7 @@ class Worker:
 
     def _note_duration(self, tally: Tally, waited: float, seconds: float, ledger: Ledger) -> None:
         """In the scoreboard: a session is over; and from time to time, what this worker weighs."""
-        budget = self._given.settings.budget
+        budget = self._outfit.settings.budget
         ledger.take()
         tally.end(seconds, (waited + seconds) / budget.proxy_timeout, ledger.totals)
         if budget.session and seconds >= budget.session:
@@ -379,7 +349,7 @@ class Worker:
         self._session = None
         self._message_count += session.message_count
         if self._is_spent:
-            log.warning("processor time used up", limit=self._given.settings.pool.worker_cpu)
+            log.warning("processor time used up", limit=self._outfit.settings.pool.worker_cpu)
         has_done_share = 0 < self._share <= self._message_count
         if (has_done_share or self._is_spent) and not self._has_reported:
             self._ask_for_successor()
@@ -398,7 +368,7 @@ class Worker:
         """Done our share: the master forks another worker first and then tells us to leave."""
         self._has_reported = True
         try:
-            os.write(self._given.reports, self._slot.index.to_bytes(4, "little"))
+            os.write(self._premises.reports, self._slot.index.to_bytes(4, "little"))
         except OSError as error:
             self._log.warning("cannot report to the master", cause=error.strerror)
             self._has_reported = False
@@ -444,16 +414,11 @@ class Worker:
         os._exit(0)
 
 
-def run_worker(assignment: Assignment) -> int:
-    """The life of a worker; what it inherited from the master is frozen out of garbage collection."""
-    gc.freeze()
-    return Worker(assignment).run()
-
-
 def _staggered(max_messages: int) -> int:
     """This worker's share, so that workers forked together do not all retire together; 0 stays 0."""
     spread = int(max_messages * _RECYCLE_SPREAD)
-    return max(max_messages + SystemRandom().randint(-spread, spread), 1) if max_messages else 0
+    offset = int.from_bytes(os.urandom(4)) % (2 * spread + 1) - spread
+    return max(max_messages + offset, 1) if max_messages else 0
 
 
 def _own_memory() -> int:

@@ -7,8 +7,8 @@ The time is UTC, so names sort by age, and day and time are known without openin
 comes from a message. The state is changed by rename(2) alone, so a file is always in exactly one of them.
 """
 
+import os
 import re
-import secrets
 import time
 from enum import StrEnum
 from typing import NamedTuple
@@ -73,7 +73,7 @@ _STATES = {str(state): state for state in State}
 
 def new_id(now: float) -> str:
     """An identifier for a message kept at `now`, in seconds since 1970."""
-    return f"{stamp(now)}-{secrets.token_hex(_RANDOM_BYTES)}"
+    return f"{stamp(now)}-{os.urandom(_RANDOM_BYTES).hex()}"
 
 
 def stamp(at: float) -> str:

@@ -6,12 +6,12 @@ behind by a crash. It is limited in size: a filter that does not stop writing mu
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
 from bqfilter.errors import ScannerFailure
+from bqfilter.mail.nameless import open_nameless
 
 _PIECE_BYTES = 65536
 _NO_LIMIT = 1024 * 1024 * 1024  # bytes, where messages have no limit: output has
@@ -71,7 +71,7 @@ class Output:
 
     def _write(self, data: bytes) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._workspace.directory, buffering=0)  # noqa: SIM115
+            self._file = open_nameless(self._workspace.directory)
             parts, self._parts = self._parts, []
             for part in parts:
                 _write_fully(self._file, part)

@@ -9,7 +9,6 @@ fewest connections first. Those that are left alone come last, the one that has 
 ahead of the others: where no server is well, all of them are tried all the same.
 """
 
-import random
 from collections.abc import Sequence
 
 from bqfilter.breaker import Breaker, State
@@ -43,7 +42,7 @@ class Servers:
         self._rows = max([rows, *(place.index + 1 for place in self._places)])
         terms, timeout = terms_of(settings), call_timeout(settings)
         self._breakers = [Breaker(place, terms, clock, rows, timeout) for place in self._places]
-        self._turn = random.randrange(len(addresses))  # noqa: S311 - so that workers do not begin alike
+        self._turn = max(place.index for place in self._places)  # so that workers do not begin alike
         self._probed: int | None = None  # the one that is being tried because its time has come
         self._tried_at = clock()
         for place in self._places:

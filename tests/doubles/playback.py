@@ -46,7 +46,7 @@ class Playback:
         self._upstream = Upstream(
             self._settings, _addresses(self._settings), HOSTNAME, self._clock, self._connect, self._log
         )
-        self._disk = mock.patch("tempfile.TemporaryFile", side_effect=_NO_SPACE)
+        self._disk = mock.patch("bqfilter.mail.spool.open_nameless", side_effect=_NO_SPACE)
         self._refuse_unknown_events()
 
     def run(self) -> None:

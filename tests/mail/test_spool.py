@@ -5,12 +5,12 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bqfilter.mail import spool as spool_module
 from bqfilter.mail.spool import Spool
 
 MESSAGE = b"Subject: a\r\n\r\n" + b"0123456789\r\n" * 20 + b".\r\n"
@@ -31,10 +31,10 @@ def break_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let no further file be made, for the given reason."""
 
     def broken(number: int) -> None:
-        def refuse(**_kwargs: Any) -> None:
+        def refuse(_directory: str) -> None:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+        monkeypatch.setattr(spool_module, "open_nameless", refuse)
 
     return broken
 

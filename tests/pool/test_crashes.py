@@ -41,15 +41,15 @@ Session.run = run_or_die
 
 DIES_AT_START = """
 import os
-from bqfilter.pool import master
-run_worker = master.run_worker
+from bqfilter.pool.worker import Worker
+run = Worker.run
 
-def run_or_fail(assignment):
+def run_or_fail(self):
     if os.path.exists("{flag}"):
         raise RuntimeError("cannot even start")
-    return run_worker(assignment)
+    return run(self)
 
-master.run_worker = run_or_fail
+Worker.run = run_or_fail
 """
 
 CANNOT_FORK = """

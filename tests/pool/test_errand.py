@@ -10,7 +10,7 @@ from bqfilter.pool.errand import run_errand
 from bqfilter.pool.startup import Identity
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-_NOBODY = Identity("nobody", 65534, 65534)
+_NOBODY = Identity("nobody", 65534, 65534, (65534,))
 
 
 def _fail() -> str:

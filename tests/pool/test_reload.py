@@ -13,7 +13,16 @@ import pytest
 from bqfilter.scoreboard import State, Word
 from tests.doubles.programs import eventually
 from tests.doubles.sink import Sink
-from tests.pool.daemon import Daemon, deliver, is_gone, news, serving, settings_for, status_of
+from tests.pool.daemon import (
+    Daemon,
+    deliver,
+    is_gone,
+    needs_root,
+    news,
+    serving,
+    settings_for,
+    status_of,
+)
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient
 
 RECIPIENTS = ["b@example.org"]
@@ -71,15 +80,15 @@ def test_with_a_bad_file_the_old_settings_and_workers_stay(sink: Sink, directory
 
 OUT_OF_MEMORY = """
 import os
-from bqfilter.pool import master
-make_scanners = master.make_scanners
+from bqfilter.pool import outfit
+make_scanners = outfit.make_scanners
 
 def make_scanners_or_fail(*given):
     if os.path.exists("{flag}"):
         raise MemoryError("for the tables")
     return make_scanners(*given)
 
-master.make_scanners = make_scanners_or_fail
+outfit.make_scanners = make_scanners_or_fail
 """
 
 
@@ -279,3 +288,22 @@ def size_after_reloads(daemon: Daemon, settings: dict[str, Any], generations: ra
         reload(daemon, settings)
         daemon.wait_for_generation(generation)
     return int(status_of(daemon.process.pid)["VmRSS"][0])
+
+
+A_GROUP_ADDED = """
+import os
+groups_of = os.getgrouplist
+os.getgrouplist = lambda user, gid: [*groups_of(user, gid), *([54321] if os.path.exists("{flag}") else [])]
+"""
+
+
+@needs_root
+def test_new_workers_have_the_groups_that_the_account_was_given_since(sink: Sink, directory: Path) -> None:
+    flag = directory / "adduser"
+    settings = settings_for(sink.endpoint, directory)
+    with serving(directory, settings, prelude=A_GROUP_ADDED.format(flag=flag)) as daemon:
+        assert [status_of(pid)["Groups"] for pid in daemon.wait_until_idle(2)] == [["65534"]] * 2
+        flag.touch()
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for_generation(2)
+        assert [status_of(pid)["Groups"] for pid in daemon.wait_until_idle(2)] == [["54321", "65534"]] * 2

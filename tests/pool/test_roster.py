@@ -18,8 +18,7 @@ def roster_of(size: int, **overrides: bool) -> Roster:
 
 
 def join(roster: Roster, forked_at: float = 0.0, **overrides: bool) -> Child:
-    slot = roster.free_slot()
-    assert slot is not None
+    (slot,) = roster.free_slots(1)
     child = Child(pid=100 + slot, slot=slot, generation=roster.generation, forked_at=forked_at)
     for name, value in overrides.items():
         setattr(child, name, value)
@@ -58,17 +57,18 @@ def test_the_dead_are_replaced_one_by_one() -> None:
     assert roster.missing_count(0.0) == 2
 
 
-def test_a_new_worker_gets_the_lowest_free_slot() -> None:
+def test_new_workers_get_the_lowest_free_slots() -> None:
     roster = roster_of(3)
     leave(roster, roster.children[101])
-    assert roster.free_slot() == 1
+    assert roster.free_slots(3) == [1, 3, 4]
 
 
 def test_there_is_no_slot_where_all_are_taken() -> None:
     roster = Roster(2, slot_count=2)
     join(roster)
+    assert roster.free_slots(2) == [1]
     join(roster)
-    assert roster.free_slot() is None
+    assert roster.free_slots(2) == []
 
 
 def test_a_smaller_pool_tells_the_youngest_to_leave() -> None:

@@ -1,5 +1,6 @@
 """Signals become data that a poll can wait for."""
 
+import fcntl
 import os
 import select
 import signal
@@ -17,7 +18,9 @@ def queue() -> Iterator[SignalQueue]:
     before = {number: signal.getsignal(number) for number in WANTED}
     queue = SignalQueue(WANTED)
     yield queue
-    queue.close()
+    signal.set_wakeup_fd(-1)
+    for fd in queue.fds:
+        os.close(fd)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -54,14 +57,14 @@ def test_a_signal_that_comes_again_before_it_is_taken_counts_once(queue: SignalQ
 
 
 def test_a_flood_of_signals_neither_blocks_nor_loses_the_last_one(queue: SignalQueue) -> None:
-    for _ in range(5000):  # more than the wake-up socket holds
+    fcntl.fcntl(queue.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+    for _ in range(5000):  # more than the pipe holds then
         send(signal.SIGUSR1)
     send(signal.SIGUSR2)
     assert queue.take() == [signal.SIGUSR1, signal.SIGUSR2]
     assert not is_readable(queue)
 
 
-def test_a_closed_queue_lets_go_of_its_descriptors(queue: SignalQueue) -> None:
-    queue.close()
-    assert queue.fileno() == -1
-    assert signal.set_wakeup_fd(-1) == -1
+def test_its_descriptors_are_not_left_to_programs_that_are_run(queue: SignalQueue) -> None:
+    assert queue.fileno() in queue.fds
+    assert not any(os.get_inheritable(fd) for fd in queue.fds)

@@ -62,6 +62,7 @@ class TestIdentity:
         assert identity.name == "nobody"
         assert identity.uid != 0
         assert identity.gid != 0
+        assert identity.groups == (identity.gid,)
 
     def test_an_unknown_user_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -84,7 +85,7 @@ class TestRuntimeDirectory:
 
     @needs_root
     def test_it_belongs_to_the_user(self, tmp_path: Path) -> None:
-        make_runtime_directory(str(tmp_path / "run"), Identity("nobody", 65534, 65534))
+        make_runtime_directory(str(tmp_path / "run"), Identity("nobody", 65534, 65534, (65534,)))
         assert (tmp_path / "run").stat().st_uid == 65534
 
     def test_where_it_cannot_be_made_the_system_says_why(self, tmp_path: Path) -> None:

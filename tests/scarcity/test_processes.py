@@ -17,7 +17,8 @@ AS_AN_ORDINARY_USER = """
 import os
 from bqfilter.cli import main
 import encodings.idna
-from bqfilter.pool import launch, pages  # that account may not be able to read where Python is installed
+# That account may not be able to read where Python is installed.
+from bqfilter.pool import launch, pages, parentage
 os.setgroups([]); os.setgid({account}); os.setuid({account})
 """
 
