@@ -46,7 +46,7 @@ def cost_picture(parts):
     found = {
         summary["contender"]: summary["cpu_per_message"]
         for summary in loads(parts)["4k-20"]["summaries"]
-        if "cpu_per_message" in summary
+        if summary.get("cpu_per_message", 0) > 0
     }
     rows = sorted(found.items(), key=lambda row: row[1])
     told = "; ".join(f"{name}: {_time(cost)}" for name, cost in rows)
