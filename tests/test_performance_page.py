@@ -1,6 +1,7 @@
 """docs/performance.md: tables and pictures are those of the published records, and readable by everybody."""
 
 import hashlib
+import importlib
 import re
 import subprocess
 import sys
@@ -57,3 +58,20 @@ def test_the_published_records_are_small_and_say_nothing_of_where_they_were_made
     assert sum(record.stat().st_size for record in _RECORDS) < 150_000
     for record in _RECORDS:
         assert not re.search(r"/(home|root|tmp|work)\b", record.read_text(encoding="utf-8")), record.name
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [
+        pytest.param([80, 120], [80, 120], id="far apart"),
+        pytest.param([100, 101, 102], [100, 116, 132], id="on each other"),
+        pytest.param([360, 365, 371], [340, 356, 372], id="at the bottom"),
+        pytest.param([10, 12], [64, 80], id="above the top"),
+    ],
+)
+def test_labels_at_the_ends_of_lines_do_not_lie_on_each_other(
+    ends: list[float], labels: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    pictures = importlib.import_module("performance_pictures")
+    assert pictures.spread(ends, 64, 372) == labels
