@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -44,7 +45,7 @@ def main() -> int:
     parts = _parts(options)
     if complaint := _complaint(parts):
         parser.error(complaint)
-    facts = report.machine()
+    facts, started = report.machine(), time.monotonic()
     present = _attendance(options, parts)
     for sentence in present.left_out:
         print(f"benchmarks: left out: {sentence}", file=sys.stderr)
@@ -53,7 +54,7 @@ def main() -> int:
     except BenchmarkError as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
-    _tell(options, facts, results, memory, sections, present.left_out)
+    _tell(options, facts, results, memory, sections, present.left_out, time.monotonic() - started)
     return 0
 
 
@@ -70,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smtpprox", type=Path, metavar="PROGRAM", help="a copy of smtpprox, to take part")
     parser.add_argument("--postfix", action="store_true", help="also between two real Postfix servers (root)")
     parser.add_argument("--quick", action="store_true", help="less of everything, no peers: under a minute")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument("--workers", type=int, default=20, metavar="N", help="of each filter (default: 20)")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR")
     parser.add_argument(
@@ -167,16 +167,19 @@ def _tell(
     memory: list[Row],
     sections: list[Section],
     left_out: Sequence[str],
+    seconds: float,
 ) -> None:
     tables = [report.table(results)] if results else []
     tables += [report.memory_table(memory)] if memory else []
     tables += [report.section_table(section) for section in sections]
     text = "\n\n".join([report.heading(facts), *tables])
     print(text)
-    saved = report.save(options.results, facts, _recorded(options), results, memory, left_out, sections)
+    saved = report.save(
+        *(options.results, facts, _recorded(options), results, memory, left_out, sections),
+        command=["python", "-m", "benchmarks", *sys.argv[1:]],
+        seconds=seconds,
+    )
     print(f"\nevery run: {saved}")
-    if options.write_docs:
-        report.write_docs(text)
 
 
 def _recorded(options: argparse.Namespace) -> dict[str, Any]:

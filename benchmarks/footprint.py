@@ -48,7 +48,7 @@ def footprint(contender: Contender, deliveries: Deliveries, workers: int, large_
     )
     send(contender, large_messages, min(4, large_messages), VERY_LARGE, deliveries)
     rows += _growth(before, _workers(master))
-    rows.append(Row("all processes together, PSS", sum(proc.memory(pid).pss for pid in proc.tree(master))))
+    rows.append(Row("all processes together, PSS", proc.pss_of_tree(master)))
     return rows
 
 

@@ -137,7 +137,7 @@ def _sizes(master: int) -> Sizes:
     return Sizes(
         master=proc.memory(master).pss,
         worker=mean(proc.memory(pid).pss for pid in worker_pids(master)),
-        all_processes=sum(proc.memory(pid).pss for pid in proc.tree(master)),
+        all_processes=proc.pss_of_tree(master),
     )
 
 

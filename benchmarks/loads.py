@@ -22,6 +22,7 @@ from benchmarks.programs import HOST
 
 SMALL = 4096
 LARGE = 25_000_000
+POSTFIX_AIMS = {FILTER_KEPT: 1.2}  # of a load between two Postfix servers
 RUN_TIMEOUT = 300.0
 PEER_PATIENCE = 10.0  # without a message, and what a peer has not passed on by then it has lost
 PEER_TIMEOUT = 60.0  # a peer that has not done a turn by then has not done its work

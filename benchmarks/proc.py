@@ -35,8 +35,12 @@ def children(pid: int) -> list[int]:
 
 
 def title(pid: int) -> str:
-    """What `ps` shows for the process."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    """What `ps` shows for the process; nothing once it has ended."""
+    try:
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return shown.replace(b"\0", b" ").decode("utf-8", "replace")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -69,6 +73,11 @@ def memory(pid: int) -> Memory:
     )
 
 
+def pss_of_tree(pid: int) -> int:
+    """Of the process and all its descendants together, in KiB."""
+    return sum(map(_own_pss, tree(pid)))
+
+
 def reset_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -92,6 +101,13 @@ def _own_seconds(pid: int) -> float:
         return max(total / _NANOSECONDS, _ticks(pid, 14))
     except OSError:
         return 0.0
+
+
+def _own_pss(pid: int) -> int:
+    try:
+        return _fields(Path(f"/proc/{pid}/smaps_rollup")).get("Pss", 0)
+    except OSError:
+        return 0
 
 
 def _own_switches(pid: int) -> int:

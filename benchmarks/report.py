@@ -18,11 +18,7 @@ from typing import Any
 from benchmarks.contenders import HAPROXY
 from benchmarks.footprint import Row
 from benchmarks.loads import Fault, Load, Run
-from benchmarks.programs import ROOT
 from benchmarks.section import Section
-
-BEGIN = "<!-- benchmarks:begin -->"
-END = "<!-- benchmarks:end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +82,9 @@ def _microseconds(pairs: Iterable[tuple[float | None, int]]) -> float | None:
     return median(each) if each else None
 
 
-def heading(facts: Mapping[str, str]) -> str:
+def heading(facts: Mapping[str, str], taken: datetime | None = None) -> str:
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d} on {facts['processor']}, Linux {facts['kernel']},"
+        f"Measured {taken or datetime.now(UTC):%Y-%m-%d} on {facts['processor']}, Linux {facts['kernel']},"
         f" Python {facts['python']}, Postfix {facts['postfix']}, HAProxy {facts['haproxy']};"
         f" load average before the run {facts['load average']}."
     )
@@ -131,7 +127,7 @@ def table(results: Sequence[Result]) -> str:
         "CPU µs/message",
         "scanner's",
     ]
-    return _markdown(head, [row for result in results for row in _rows(result)])
+    return markdown(head, [row for result in results for row in _rows(result)])
 
 
 def _rows(result: Result) -> Iterator[list[str]]:
@@ -150,7 +146,7 @@ def _rows(result: Result) -> Iterator[list[str]]:
         ]
         title = ""
     for fault in result.faults:
-        yield [title, fault.contender, f"did not do its work: {_brief(fault.reason)}", "", "", "", "", ""]
+        yield [title, fault.contender, f"did not do its work: {brief(fault.reason)}", "", "", "", "", ""]
         title = ""
 
 
@@ -158,7 +154,7 @@ def _whole(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
-def _brief(reason: str) -> str:
+def brief(reason: str) -> str:
     """A row has one line; the whole reason is in the record."""
     text = " ".join(reason.split()).replace("|", "/")
     return text if len(text) <= 100 else f"... {text[-96:]}"
@@ -175,15 +171,15 @@ def _aim(load: Load, aim: float | None) -> str:
 
 
 def memory_table(rows: Sequence[Row]) -> str:
-    return _markdown(["memory", "KiB"], [[row.what, f"{row.kib:.0f}"] for row in rows])
+    return markdown(["memory", "KiB"], [[row.what, f"{row.kib:.0f}"] for row in rows])
 
 
 def section_table(section: Section) -> str:
-    table = _markdown(list(section.head), [list(row) for row in section.rows])
+    table = markdown(list(section.head), [list(row) for row in section.rows])
     return "\n\n".join([table, *section.notes])
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
@@ -197,8 +193,9 @@ def save(
     memory: Sequence[Row],
     left_out: Sequence[str] = (),
     sections: Sequence[Section] = (),
+    **told: object,
 ) -> Path:
-    """Every single run, for whoever wants to compute something else."""
+    """Every single run, for whoever wants to compute something else. `told` is put beside it."""
     taken = datetime.now(UTC)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{taken:%Y%m%dT%H%M%SZ}.json"
@@ -206,6 +203,7 @@ def save(
         "taken": taken.isoformat(timespec="seconds"),
         "machine": dict(facts),
         "options": dict(options),
+        **told,
         "left out": list(left_out),
         "loads": [_as_json(result) for result in results],
         "memory": [asdict(row) for row in memory],
@@ -228,12 +226,3 @@ def _as_json(result: Result) -> dict[str, Any]:
         "runs": [asdict(run) for run in result.runs],
         "faults": [asdict(fault) for fault in result.faults],
     }
-
-
-def write_docs(text: str, page: Path = ROOT / "docs" / "performance.md") -> None:
-    """Replace what stands between the markers; the prose around it is written by hand."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page}: the lines {BEGIN} and {END} must both be there")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")

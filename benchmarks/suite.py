@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import loads, proc, samples, scanners
-from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, Contender, Workshop
+from benchmarks.contenders import FILTER_ONE, HAPROXY, Contender, Workshop
 from benchmarks.deliveries import Deliveries, sink
 from benchmarks.entrants import Alone, Through
 from benchmarks.errors import ProgramError
@@ -173,7 +173,7 @@ def _postfix_load(scale: Scale, options: str) -> Load:
         messages=scale.postfix_messages,
         size=loads.SMALL,
         unit=Unit.MESSAGES_PER_SECOND,
-        aims={FILTER_KEPT: 1.2},
+        aims=loads.POSTFIX_AIMS,
         rounds=scale.rounds,
         seconds=scale.turn_seconds,
     )

@@ -1,4 +1,4 @@
-"""Processor time, as the kernel has counted it."""
+"""What the kernel has counted for processes, some of which have ended."""
 
 import subprocess
 import sys
@@ -26,3 +26,28 @@ def test_what_a_thread_has_used_still_counts_when_it_has_ended() -> None:
         assert program.stdout.readline() == b"done\n"
         assert proc.cpu_seconds(program.pid) > 0.25
         program.communicate(b"\n")
+
+
+# A child that has ended and is not taken away.
+ENDED_CHILD = """
+import os
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+print("done", flush=True)
+input()
+"""
+
+
+def test_processes_that_have_ended_have_no_memory_and_no_title() -> None:
+    argv = [sys.executable, "-c", ENDED_CHILD]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"done\n"
+        (child,) = proc.children(program.pid)
+        assert proc.pss_of_tree(program.pid) > 0
+        assert proc.pss_of_tree(child) == 0
+        program.communicate(b"\n")
+    assert proc.title(program.pid) == ""
+    assert proc.pss_of_tree(program.pid) == 0

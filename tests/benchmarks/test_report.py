@@ -1,12 +1,10 @@
-"""The arithmetic of the benchmarks, and where their tables go."""
-
-from pathlib import Path
+"""The arithmetic of the benchmarks."""
 
 import pytest
 
 from benchmarks.contenders import FILTER_ONE, HAPROXY, NO_FILTER
 from benchmarks.loads import Run, alone, many
-from benchmarks.report import BEGIN, END, Ratio, Result, table, write_docs
+from benchmarks.report import Ratio, Result, table
 
 
 def test_a_ratio_is_taken_to_haproxy_in_the_same_round() -> None:
@@ -42,19 +40,3 @@ def test_the_table_says_whether_an_aim_is_a_floor_or_a_ceiling() -> None:
     runs = [Run(HAPROXY, 1, 100, 1.0, None), Run(FILTER_ONE, 1, 100, 1.0, None)]
     assert "at least 0.80" in table([Result(many(100), runs)])
     assert "at most 1.20" in table([Result(alone(100), runs)])
-
-
-def test_the_docs_keep_their_prose_around_the_table(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_docs("new", page)
-    write_docs("newer", page)
-    assert page.read_text() == f"before\n{BEGIN}\n\nnewer\n\n{END}\nafter\n"
-
-
-def test_docs_without_markers_are_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text("prose\n")
-    with pytest.raises(ValueError, match="must both be there"):
-        write_docs("new", page)
-    assert page.read_text() == "prose\n"
