@@ -365,7 +365,7 @@ class Master:
         self._outfit = outfit
         prepare(outfit, self._scoreboard)
         self._take_allow_lists()
-        self._exporter.take(settings)
+        self._exporter.take(settings, outfit.identity)
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
         self._watch.take(settings, self._roster.generation, log)
