@@ -76,11 +76,12 @@ class Exporter:
         if not self._pid and now >= self._throttle.closed_until:
             self._fork(now)
 
-    def take(self, settings: Settings) -> None:
-        """These settings are in force from now on; an exporter that looks at others is replaced."""
+    def take(self, settings: Settings, identity: Identity | None) -> None:
+        """These are in force from now on; an exporter with others is replaced."""
+        self._is_outdated |= identity != self._identity
         self._is_outdated |= settings.upstream.endpoints != self._settings.upstream.endpoints
         self._is_outdated |= self._agent is not None and settings.agent != self._settings.agent
-        self._settings = settings
+        self._settings, self._identity = settings, identity
 
     @property
     def fds(self) -> list[int]:

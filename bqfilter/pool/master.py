@@ -21,7 +21,6 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import setproctitle
 
@@ -219,7 +218,11 @@ class Master:
         for worker in recruits:
             pid = os.fork()
             if pid == 0:
-                self._become(worker, not_theirs)
+                status = 1
+                try:
+                    status = self._become(worker, not_theirs)
+                finally:  # without the master's clean-up; and whatever fails, there is no second master
+                    os._exit(status)
             pids.append(pid)
 
     def _on_failed_fork(self, error: Exception, now: float) -> None:
@@ -229,16 +232,14 @@ class Master:
         self._log.error("cannot fork a worker", cause=cause, delay=delay)
         self._watch.count(MasterWord.FAILED_FORKS)
 
-    def _become(self, worker: Worker, not_its_own: Sequence[int]) -> NoReturn:
-        """In the child: drop what is the master's alone, work, and exit without the master's clean-up."""
-        status = 1
+    def _become(self, worker: Worker, not_its_own: Sequence[int]) -> int:
+        """In the child: drop what is the master's alone, and work; the exit status."""
         try:
             _let_go(not_its_own)
-            status = worker.run()
+            return worker.run()
         except BaseException as error:
             self._log.error("worker failed", slot=worker.slot_index, cause=f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(status)
+            return 1
 
     def _leave(self) -> None:
         """In a child that is no worker: nothing of mail is its business."""
@@ -365,7 +366,7 @@ class Master:
         self._outfit = outfit
         prepare(outfit, self._scoreboard)
         self._take_allow_lists()
-        self._exporter.take(settings)
+        self._exporter.take(settings, outfit.identity)
         self._roster.generation += 1
         self._roster.size = settings.pool.workers
         self._watch.take(settings, self._roster.generation, log)

@@ -44,7 +44,8 @@ _SHAPE = {
 _members = itemgetter(*_SHAPE)
 _MEMBER_TYPES = [*_SHAPE.values()]
 _SCORE_TYPES = (float, type(None), int)
-_SURROGATE = b"\\ud"  # as JSON writes half a letter, a byte that is no UTF-8, or what was never ours
+# As JSON writes half a letter: a byte that is no UTF-8, or what was never ours, such as anything in capitals.
+_SURROGATE, _SURROGATE_IN_CAPITALS = b"\\ud", b"\\uD"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -150,7 +151,7 @@ def decode(line: bytes, identifier: str) -> Stored:
         if not 0 <= found["size"] <= _MOST_BYTES:
             raise ValueError(f"size {found['size']!r}")
         stored = Stored(found, found["size"], found["sha256"], len(line))
-        if _SURROGATE in line:
+        if _SURROGATE in line or _SURROGATE_IN_CAPITALS in line:
             _ = stored.record  # only by making it one sees whether these stand for bytes
         return stored
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:

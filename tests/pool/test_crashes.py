@@ -64,6 +64,32 @@ def fork_or_fail():
 os.fork = fork_or_fail
 """
 
+FAILS_AT_THE_FORK = """
+import os
+from bqfilter.pool.master import Master
+become = Master._become
+
+def become_or_fail(self, *given):
+    if os.path.exists("{flag}"):
+        os.unlink("{flag}")  # once: every second master would fork more of them
+        raise MemoryError("between the fork and the first line")
+    return become(self, *given)
+
+Master._become = become_or_fail
+"""
+
+CANNOT_FORK_EVERY_THIRD = """
+import errno, itertools, os
+fork, count = os.fork, itertools.count()
+
+def fork_or_fail():
+    if os.path.exists("{flag}") and next(count) % 3 == 2:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+os.fork = fork_or_fail
+"""
+
 HANGS_AT_ONCE = """
 import os, signal
 from bqfilter.pool import master
@@ -200,6 +226,36 @@ def test_a_fork_that_fails_is_tried_again_later_and_later(sink: Sink, directory:
         assert delays == sorted(delays)
         flag.unlink()
         daemon.wait_until_idle(2)
+
+
+def test_forks_that_fail_in_the_middle_leave_the_workers_before_them_and_no_slot_taken(
+    sink: Sink, directory: Path, flag: Path
+) -> None:
+    settings = settings_for(sink.endpoint, directory, pool={"workers": 8})
+    with serving(directory, settings, prelude=CANNOT_FORK_EVERY_THIRD.format(flag=flag)) as daemon:
+        before = daemon.wait_until_idle(8)
+        flag.touch()
+        daemon.signal(signal.SIGHUP)  # wants eight more, and gets two at a time
+        daemon.wait_for_log("error: cannot fork a worker cause=")
+        daemon.wait_for_generation(2)
+        after = daemon.wait_until_idle(8)
+        assert before & after == set()
+        assert daemon.workers() == after
+        assert daemon.log().count("cannot fork a worker") == 3
+        assert "worker died" not in daemon.log()
+
+
+def test_a_child_that_fails_right_at_the_fork_is_no_second_master(
+    sink: Sink, directory: Path, flag: Path
+) -> None:
+    settings = settings_for(sink.endpoint, directory)
+    with serving(directory, settings, prelude=FAILS_AT_THE_FORK.format(flag=flag)) as daemon:
+        victim = min(daemon.wait_until_idle(2))
+        flag.touch()
+        kill_hard(victim)
+        daemon.wait_for_log(r"worker died .*exit status 1")
+        daemon.wait_until_idle(2)
+        assert "cannot fork" not in daemon.log()
 
 
 def test_a_worker_that_hangs_beyond_all_its_limits_is_killed_and_replaced(

@@ -29,6 +29,7 @@ from tests.pool.daemon import (
     status_of,
 )
 from tests.pool.scraper import Samples, UnixConnection, agent_line, exporter_port, fetch, get, scrape
+from tests.pool.test_reload import A_GROUP_ADDED
 from tests.postfix.smtp_client import PLAIN, SENDER, SmtpClient, submit
 
 ANY_PORT = {"listen": "inet:127.0.0.1:0"}
@@ -526,6 +527,22 @@ class TestItsLife:
             os.kill(first, signal.SIGSTOP)
             daemon.wait_for_log("exporter died")
             eventually(lambda: exporter_of(daemon) != first, "another one")
+
+    @needs_root
+    def test_a_reload_gives_it_the_groups_that_the_account_has_by_then(
+        self, sink: Sink, directory: Path
+    ) -> None:
+        """It calls an after-filter server that may be there for a group alone."""
+        flag = directory / "adduser"
+        settings = settings_for(sink.endpoint, directory, metrics=ANY_PORT)
+        with serving(directory, settings, prelude=A_GROUP_ADDED.format(flag=flag)) as daemon:
+            exporter_port(daemon)
+            assert status_of(exporter_of(daemon))["Groups"] == ["65534"]
+            flag.touch()
+            daemon.signal(signal.SIGHUP)
+            eventually(lambda: daemon.log().count("metrics served") == 2, "another one")
+            assert status_of(exporter_of(daemon))["Groups"] == ["54321", "65534"]
+            assert "exporter died" not in daemon.log()
 
     def test_scrapes_wait_while_there_is_none(self, daemon: Daemon) -> None:
         port = exporter_port(daemon)

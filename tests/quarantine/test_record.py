@@ -101,6 +101,10 @@ def altered(**changes: Any) -> bytes:
         pytest.param(altered(client={"HELO": 7}), id="a fact that is no text"),
         pytest.param(altered(rcpt=["RCPT TO:<a>"]), id="a command in one piece"),
         pytest.param(altered(mail=["MAIL FROM:<\ud800>", "\ud800", ""]), id="a letter that is none"),
+        pytest.param(
+            altered(mail=["MAIL FROM:<\ud800>", "\ud800", ""]).replace(b"\\ud", b"\\uD"),
+            id="the same in capitals, which nobody here writes",
+        ),
     ],
 )
 def test_a_line_that_is_not_what_was_written_is_refused(line: bytes) -> None:
