@@ -73,6 +73,7 @@ def scan(
     passed on without a finding; 1: something was found, or could not be looked at; 78: the configuration
     cannot be used.
     """
+    from bqfilter.mail.charsets import load_codecs
     from bqfilter.pool.startup import drop_privileges, find_identity, hostname_of
     from bqfilter.scanning.making import make_scanners
     from bqfilter.trial import envelope_of, read_message, try_out
@@ -104,6 +105,7 @@ def scan(
     _allow_many_files()
     with contextlib.ExitStack() as stack:
         opened = [(file, stream) for file in files if (stream := _opened(file, stack))]
+        load_codecs()  # now: the account may not be able to read where Python is installed
         drop_privileges(identity)
         results = [is_well(*one) for one in opened]
     is_clean = all(results) and len(results) == len(files)

@@ -5,8 +5,8 @@ work is linear in the size of the text.
 
 Only the charsets listed here are known. A name comes out of a message: Python would look for a module of that
 name and remember that there is none, and it has codecs that are no charsets (escapes, compression) or take
-quadratic time (punycode, idna). The master loads all that are known where somebody will look at content, so
-that workers share them, and need no right to read the files that they are in.
+quadratic time (punycode, idna). Who looks at content loads all that are known while it can read the files
+that they are in: the master does for its workers, which share them and may have no right to.
 """
 
 import codecs

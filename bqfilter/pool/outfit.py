@@ -39,10 +39,10 @@ class Premises:
 
     `lifeline` is the reading end of a pipe that the master holds open while it lives, and closes when it has
     workers of a newer program: an idle worker wakes up then, a busy one looks between two sessions, also
-    whether `master_pid` is still its parent. Through `reports` a worker
-    sends the number of its slot when it has done its share. On SIGUSR2
-    the worker writes to the descriptor `slow_log` where in the program it stands. The `buffer` takes content
-    on its way to the spool: each process has as much of it to itself as it has written to.
+    whether `master_pid` is still its parent. Through `reports` a worker sends the number of its slot when it
+    has done its share. On SIGUSR2 it writes to the descriptor `slow_log` where in the program it stands. The
+    `buffer` takes content on its way to the spool: each process has as much of it to itself as it has written
+    to.
     """
 
     listeners: Sequence[Listener]

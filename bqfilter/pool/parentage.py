@@ -1,7 +1,8 @@
 """Parentage: to end with one's parent. For children of the master that hold its sockets and accept nothing.
 
-Workers end by themselves when their master is gone, so only the few who need this import it, and not by then:
-the account that they become may not be able to read where Python is installed.
+Workers end by themselves when their master is gone, and shall not carry this: so those who need it import it
+themselves. They do that before they drop privileges, because the account that they become may not be able to
+read where Python is installed.
 """
 
 import ctypes

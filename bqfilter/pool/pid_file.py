@@ -30,7 +30,7 @@ _RACES = 10  # with somebody who removes the file at the same moment
 
 
 class PidFile:
-    """The file of a running master, locked by this process; `fd` is what holds the lock."""
+    """The file of a running master, locked by this process; `fd` holds the lock, and children close it."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -66,10 +66,6 @@ class PidFile:
         """The master stops. A file that is not ours any more stays. Raises OSError."""
         if _is_at(self.fd, self.path):
             self.path.unlink()
-        self.let_go()
-
-    def let_go(self) -> None:
-        """In a child: the lock is the master's alone."""
         os.close(self.fd)
 
 

@@ -1,6 +1,6 @@
-"""Everything the master does once, before it forks: sockets, directories, identity, addresses.
+"""What stands at the beginning: sockets and directories once, identity and addresses with every reload.
 
-Each function raises ConfigError with a sentence for the operator; nothing has been forked by then.
+What cannot be is a ConfigError with a sentence for the operator, before any worker is forked with it.
 """
 
 import contextlib

@@ -169,7 +169,7 @@ def printable(text: str) -> str:
 
 
 def _visible(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+    return char if char.isprintable() else ascii(char)[1:-1]
 
 
 def as_size(size: int) -> str:

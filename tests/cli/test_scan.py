@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,22 @@ endpoint = "inet:127.0.0.1:10026"
 hostname = "filter.example"
 user = "nobody"
 [[attachments]]
+"""
+
+
+# The account may not be able to read where Python is installed.
+IMPORTS_NOTHING_THEN = """
+import sys
+from bqfilter.cli import main
+from bqfilter.pool import startup
+drop_privileges = startup.drop_privileges
+
+def drop_and_import_nothing(identity):
+    drop_privileges(identity)
+    sys.meta_path.clear()
+
+startup.drop_privileges = drop_and_import_nothing
+main()
 """
 
 
@@ -233,3 +250,16 @@ def test_started_by_root_messages_are_looked_at_by_the_workers_account() -> None
 
     assert done.returncode == 1, done
     assert f"{secret}: 550 5.7.1 Message refused: uid 65534 groups 65534 " in done.stdout
+
+
+def test_all_charsets_are_there_for_an_account_that_cannot_read_where_python_is(tmp_path: Path) -> None:
+    config, message = tmp_path / "bqfilterd.toml", tmp_path / "one"
+    config.write_text(SETTINGS, encoding="utf-8")
+    message.write_bytes(BANNED.replace(b"run.exe", b'"=?iso-8859-2?q?za=BF=F3=B3=E6?=.exe"'))
+    with message.open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORTS_NOTHING_THEN, "scan", "--config", str(config), "/dev/stdin"],
+            stdin=file, capture_output=True, text=True, cwd=REPOSITORY, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert ".exe (extension exe)" in done.stdout, done

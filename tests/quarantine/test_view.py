@@ -1,6 +1,8 @@
 """What is shown of a kept message does nothing to a terminal, whoever wrote it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from bqfilter.quarantine import Quarantine, ReportSummary
 from bqfilter.quarantine.history import Event, What
 from bqfilter.quarantine.view import as_line, as_size, as_text, as_value, details, page, printable
 from tests.doubles.kept import CONTENT, keep, mail, record
+from tests.doubles.programs import REPOSITORY
 
 HOSTILE = b"\x1b]0;owned\x07\x1b[2J\xff\xe2\x80\xaegpj"
 
@@ -68,6 +71,22 @@ def test_nothing_from_a_message_reaches_a_terminal_as_it_is(store: Quarantine) -
 @given(st.text())
 def test_what_is_printed_is_printable(text: str) -> None:
     assert printable(text).isprintable()
+
+
+def test_what_is_escaped_can_be_read() -> None:
+    text = "\x1b[31m \t\u200b żółć '\ud800' \U000e0001\\"
+    assert printable(text) == r"\x1b[31m \t\u200b żółć '\ud800' \U000e0001" + "\\"
+
+
+def test_an_owner_who_cannot_read_where_python_is_can_escape() -> None:
+    program = (
+        "import sys; from bqfilter.quarantine.view import printable; sys.meta_path.clear(); "
+        "print(printable(chr(27)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert run.stdout == "\\x1b\n", run.stderr
 
 
 @given(st.binary())
