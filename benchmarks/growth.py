@@ -68,7 +68,7 @@ class Turn:
     messages: int
     seconds: float
     cpu_seconds: float
-    wakeups: int
+    wakeups: int | None  # unknown where a worker was replaced meanwhile: it takes its account with it
     haproxy_seconds: float
     haproxy_cpu_seconds: float
 
@@ -172,16 +172,17 @@ def _turns(
     for one in (contender, haproxy):
         cost(one, deliveries, max(1, messages // 20), SESSIONS, SMALL)
     for number_of_round in range(1, rounds + 1):
-        wakeups = proc.voluntary_switches(_program(contender).pid)
+        master = _program(contender).pid
+        family, wakeups = proc.tree(master), proc.voluntary_switches(master)
         own = cost(contender, deliveries, messages, SESSIONS, SMALL)
-        wakeups = proc.voluntary_switches(_program(contender).pid) - wakeups
+        wakeups = proc.voluntary_switches(master) - wakeups
         other = cost(haproxy, deliveries, messages, SESSIONS, SMALL)
         yield Turn(
             round=number_of_round,
             messages=messages,
             seconds=own.seconds,
             cpu_seconds=own.cpu_seconds,
-            wakeups=wakeups,
+            wakeups=wakeups if proc.tree(master) == family else None,
             haproxy_seconds=other.seconds,
             haproxy_cpu_seconds=other.cpu_seconds,
         )
@@ -215,8 +216,14 @@ def _row(pool: Pool) -> list[str]:
         number(median(turn.rate for turn in pool.turns), 0),
         number(median(turn.ratio for turn in pool.turns)),
         number(median(1e6 * turn.cpu_seconds / turn.messages for turn in pool.turns), 0),
-        number(median(turn.wakeups / turn.messages for turn in pool.turns), 1),
+        number(_wakeups(pool.turns), 1),
     ]
+
+
+def _wakeups(turns: Sequence[Turn]) -> float | None:
+    """For a message, over the turns of which it is known."""
+    known = [turn.wakeups / turn.messages for turn in turns if turn.wakeups is not None]
+    return median(known) if known else None
 
 
 def _say(pool: Pool) -> None:

@@ -112,6 +112,14 @@ def test_a_pool_is_told_by_the_second_and_by_the_message() -> None:
     assert row == ["20", "100.0", "3000", "4000", "4500", "2.00", "5.5", "4.0", "75", "0.75", "400", "5.0"]
 
 
+@pytest.mark.parametrize(("wakeups", "shown"), [((None, 300), "3.0"), ((None, None), "")])
+def test_wakeups_are_unknown_where_a_worker_was_replaced(wakeups: tuple[int | None, ...], shown: str) -> None:
+    turns = [Turn(1, 100, 1.0, 0.05, count, 1.0, 0.01) for count in wakeups]
+    rest = Rest(10.0, Work(0.0, 0), Work(0.0, 0))
+    (row,) = growth_section([Pool(1, Sizes(0, 0, 0), rest, turns, Sizes(0, 0, 0), 0)]).rows
+    assert row[-1] == shown
+
+
 def test_processor_time_of_a_size_is_compared_with_haproxys_for_that_size() -> None:
     turns = [
         SizeTurn(HAPROXY, 1024, 1, 10, 1.0, 0.01),
