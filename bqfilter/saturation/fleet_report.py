@@ -22,6 +22,7 @@ from bqfilter.saturation.tune_report import (
     constraint_rows,
     figure_rows,
     figures_json,
+    wait_cells,
 )
 
 # Of all figures, those that a fleet has.
@@ -183,11 +184,7 @@ def _prospect_cells(one: Prospect) -> tuple[str, ...]:
         f"without {one.missing}" if one.missing else "all",
         one.balance.value,
         str(one.workers),
-        cell(one.utilisation, lambda value: f"{value:.2f}"),
-        cell(one.p_wait, probability),
-        cell(one.mean_wait, seconds),
-        cell(one.p_wait_beyond_target, probability),
-        cell(one.p_wait_beyond_5s, probability),
+        *wait_cells(one),
         cell(one.longest_stay, seconds),
         "holds" if one.law_holds else "BROKEN",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bqfilter.config.units import format_duration
 from bqfilter.saturation import advice, law
@@ -29,6 +29,9 @@ from bqfilter.saturation.sizing import (
     figure_names,
     outlook,
 )
+
+if TYPE_CHECKING:
+    from bqfilter.saturation.fleet import Prospect
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,15 +243,22 @@ def _outlook_rows(outlooks: Sequence[Outlook], plan: Plan) -> list[str]:
 def _outlook_cells(one: Outlook) -> tuple[str, ...]:
     return (
         str(one.workers),
+        *wait_cells(one),
+        cell(one.wait_p99, seconds),
+        cell(one.longest_stay, seconds),
+        "holds" if one.law_holds else "BROKEN",
+        cell(one.memory, size) + ("" if one.fits_memory is not False else " TOO MUCH"),
+    )
+
+
+def wait_cells(one: Outlook | Prospect) -> tuple[str, ...]:
+    """How busy workers are, and how long a connection waits for one: of a pool or of a fleet."""
+    return (
         cell(one.utilisation, lambda value: f"{value:.2f}"),
         cell(one.p_wait, probability),
         cell(one.mean_wait, seconds),
         cell(one.p_wait_beyond_target, probability),
         cell(one.p_wait_beyond_5s, probability),
-        cell(one.wait_p99, seconds),
-        cell(one.longest_stay, seconds),
-        "holds" if one.law_holds else "BROKEN",
-        cell(one.memory, size) + ("" if one.fits_memory is not False else " TOO MUCH"),
     )
 
 
