@@ -35,8 +35,8 @@ class _Commands(click.Group):
         module = _MODULES.get(name)
         if module is None:
             return None
-        command = getattr(import_module(module), name.replace("-", "_"))
-        return command if isinstance(command, click.Command) else None
+        command: click.Command = getattr(import_module(module), name.replace("-", "_"))
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
