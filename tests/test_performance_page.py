@@ -3,33 +3,27 @@
 import hashlib
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.doubles import png
+from tests.doubles.generated import alternatives, digests
 from tests.doubles.programs import REPOSITORY
 
 _PICTURES = sorted((REPOSITORY / "docs" / "pictures").glob("performance-*.png"))
 _RECORDS = sorted((REPOSITORY / "benchmarks" / "published").glob("*.json"))
 _PAGE = REPOSITORY / "docs" / "performance.md"
 _TEXT = _PAGE.read_text(encoding="utf-8")
-_SHOWN = {name: " ".join(alt.split()) for alt, name in re.findall(r"!\[([^]]*)\]\(pictures/([^)]+)\)", _TEXT)}
+_SHOWN = alternatives(_TEXT)
 
 each_picture = pytest.mark.parametrize("picture", _PICTURES, ids=lambda picture: picture.stem)
 
 
 def test_page_and_pictures_are_made_from_the_published_records() -> None:
-    script = REPOSITORY / "scripts" / "publish-performance"
-    done = subprocess.run(
-        [sys.executable, script, "--digests"], check=True, capture_output=True, text=True, timeout=120
-    )
-    made = dict(line.split() for line in done.stdout.splitlines())
     there = {picture.name: png.texts(picture)["Source"] for picture in _PICTURES}
     there[_PAGE.name] = hashlib.sha256(_PAGE.read_bytes()).hexdigest()
-    assert there == made, "run scripts/publish-performance"
+    assert there == digests("publish-performance"), "run scripts/publish-performance"
 
 
 def test_the_page_shows_every_picture_once() -> None:

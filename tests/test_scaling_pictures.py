@@ -1,30 +1,24 @@
 """The pictures of docs/scaling.md: made from the tables on that page, and readable by everybody."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.doubles import png
+from tests.doubles.generated import alternatives, digests
 from tests.doubles.programs import REPOSITORY
 
 _PICTURES = sorted((REPOSITORY / "docs" / "pictures").glob("scaling-*.png"))
 _PAGE = (REPOSITORY / "docs" / "scaling.md").read_text(encoding="utf-8")
-_SHOWN = {name: " ".join(alt.split()) for alt, name in re.findall(r"!\[([^]]*)\]\(pictures/([^)]+)\)", _PAGE)}
+_SHOWN = alternatives(_PAGE)
 
 each_picture = pytest.mark.parametrize("picture", _PICTURES, ids=lambda picture: picture.stem)
 
 
 def test_they_are_made_from_what_the_page_says_now() -> None:
-    script = REPOSITORY / "scripts" / "generate-scaling-pictures"
-    done = subprocess.run(
-        [sys.executable, script, "--digests"], check=True, capture_output=True, text=True, timeout=120
-    )
-    made = dict(line.split() for line in done.stdout.splitlines())
     there = {picture.name: png.texts(picture)["Source"] for picture in _PICTURES}
-    assert there == made, "run scripts/generate-scaling-pictures"
+    assert there == digests("generate-scaling-pictures"), "run scripts/generate-scaling-pictures"
 
 
 def test_the_page_shows_every_picture_once() -> None:
