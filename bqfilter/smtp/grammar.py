@@ -12,14 +12,16 @@ import re
 #   Local-part  = Dot-string / Quoted-string          (a quoted string may hold ">" and blanks)
 # The possessive quantifiers keep a hostile line linear: there is nothing to come back to.
 PATH = re.compile(
-    rb"""[ \t]*+ (?: < (?P<bracketed> (?: "(?:[^"\\]|\\.)*+" | [^"<>] )*+ ) >
+    rb"""[ \t]*+ (?: < (?P<bracketed> (?: [^"<>]++ | "(?:[^"\\]|\\.)*+" )*+ ) >
                    | (?P<bare> [^\s<>]++ ) )
          [ \t]*+ (?P<parameters> .*+ )""",
     re.VERBOSE | re.DOTALL,
 )
 
-# A-d-l = At-domain *( "," At-domain )                (RFC 5321: MUST be accepted, SHOULD be ignored)
-SOURCE_ROUTE = re.compile(rb"@[^:<>\"]*+:")
+# A-d-l     = At-domain *( "," At-domain )            (RFC 5321: MUST be accepted, SHOULD be ignored)
+# At-domain = "@" ( Domain / address-literal )        (a literal may hold colons: [IPv6:2001:db8::1])
+_AT_DOMAIN = rb"@(?:\[[^\[\]]*+\]|[^:,<>\"\[]++)"
+SOURCE_ROUTE = re.compile(_AT_DOMAIN + rb"(?:," + _AT_DOMAIN + rb")*+:")
 
 # The word after the verb: "FROM:" behind MAIL, "TO:" behind RCPT, blanks tolerated around it as Postfix does.
 FROM = re.compile(rb"[ \t]*+FROM[ \t]*+:", re.IGNORECASE)
@@ -67,6 +69,7 @@ def parse_path(text: bytes) -> tuple[bytes, bytes]:
     match = PATH.fullmatch(text)
     if match is None:
         return text.strip(), b""
-    bracketed = match["bracketed"]
-    address = match["bare"] if bracketed is None else bracketed
-    return SOURCE_ROUTE.sub(b"", address.strip(), count=1), match["parameters"].rstrip()
+    bracketed, bare, parameters = match.groups()
+    address = (bare if bracketed is None else bracketed).strip()
+    route = SOURCE_ROUTE.match(address)
+    return address[route.end() :] if route else address, parameters.rstrip()

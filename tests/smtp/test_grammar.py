@@ -23,6 +23,10 @@ from bqfilter.smtp import grammar
         pytest.param(b'<"a b"@c.example>', b'"a b"@c.example', b"", id="quoted blank"),
         pytest.param(b'<"a\\">b"@c.example>', b'"a\\">b"@c.example', b"", id="quoted quote"),
         pytest.param(b"<@x.example,@y.example:a@b.example>", b"a@b.example", b"", id="source route"),
+        pytest.param(b"<@[IPv6:::1]:a@b.example>", b"a@b.example", b"", id="source route over a literal"),
+        pytest.param(b"<a@[IPv6:2001:db8::1]>", b"a@[IPv6:2001:db8::1]", b"", id="IPv6 literal"),
+        pytest.param(b'<"a@b:c"@d.example>', b'"a@b:c"@d.example', b"", id="a quoted part like a route"),
+        pytest.param(b"<@x.example>", b"@x.example", b"", id="a route that leads nowhere"),
         pytest.param(
             b"<m\xc3\xbcller@b.example> SMTPUTF8", b"m\xc3\xbcller@b.example", b"SMTPUTF8", id="UTF-8"
         ),
@@ -38,7 +42,7 @@ def test_a_path_is_split_into_address_and_parameters(text: bytes, address: bytes
 
 
 def test_a_hostile_path_is_read_in_one_pass() -> None:
-    for part in (b'"', b"<", b'"\\', b"@a:", b" <"):
+    for part in (b'"', b"<", b'"\\', b"@a:", b"@a,", b"@[", b" <", b'x"y"'):
         grammar.parse_path(b"<" + part * 4000)  # with a way back this would take hours
 
 
