@@ -30,6 +30,8 @@ _ALL_FLAGS = frozenset("imsxAEUX")  # of pcre_table(5)
 _USUAL_FLAGS = frozenset("is")  # letter case does not matter, and "." matches a line end as well
 _RE2_FLAGS = "imsU"
 _BEHIND = re.compile(rb"([^\s]*)\s*(.*)", re.DOTALL)
+# What is true of a whole text and not of each of its lines: its ends, and the flag m switched off.
+_OF_WHOLE_TEXT = re.compile(rb"\\[Az]|\(\?[A-Za-z]*-[A-Za-z]*m")
 _TOKEN = re.compile(rb"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|.", re.DOTALL)
 
 _NO_LOOKAROUND = (
@@ -85,11 +87,24 @@ class Written:
     @property
     def inline(self) -> bytes:
         """The whole of it as one group, flags included."""
-        body = _without_blanks(self.source) if "x" in self.flags else self.source
-        if "A" in self.flags:
+        return self._group(self.flags)
+
+    @property
+    def of_lines(self) -> bytes | None:
+        """The same for many lines at once, with LF between them: found where it is found in one of them.
+
+        It may be found elsewhere too, in several lines together. None where there is no such thing.
+        """
+        if self.is_negated or "A" in self.flags or _OF_WHOLE_TEXT.search(self.source):
+            return None
+        return self._group(self.flags | {"m"})
+
+    def _group(self, flags: frozenset[str]) -> bytes:
+        body = _without_blanks(self.source) if "x" in flags else self.source
+        if "A" in flags:
             body = rb"\A(?:%b)" % body
-        on = "".join(flag for flag in _RE2_FLAGS if flag in self.flags)
-        off = "".join(flag for flag in _RE2_FLAGS if flag not in self.flags)
+        on = "".join(flag for flag in _RE2_FLAGS if flag in flags)
+        off = "".join(flag for flag in _RE2_FLAGS if flag not in flags)
         return b"(?%b%b:%b)" % (on.encode(), b"-" + off.encode() if off else b"", body)
 
 
@@ -121,18 +136,29 @@ class Pattern:
 
 
 class AnyOf:
-    """All of some patterns in one, to tell in one search that none of them is to be found."""
+    """All of some patterns in one, to tell in one search that none of them is to be found.
 
-    __slots__ = ("_found",)
+    With `is_for_lines` that can be asked about many lines at once, with LF between them.
+    """
+
+    __slots__ = ("_can_be_found", "_found", "is_for_lines")
 
     def __init__(self, written: Sequence[Written], decodes: bool) -> None:
+        of_lines = [one.of_lines for one in written]
+        sources = [one for one in of_lines if one is not None]
+        self._can_be_found = bool(written)
+        self.is_for_lines = len(sources) == len(written)
+        if not self.is_for_lines:
+            sources = [one.inline for one in written]
         self._found: _Search | None = None
-        if len(written) > 1 and not any(one.is_negated for one in written):
-            self._found = self._joined(b"|".join(one.inline for one in written), decodes)
+        if sources and not any(one.is_negated for one in written):
+            self._found = self._joined(b"|".join(sources), decodes)
 
     def may_be_found(self, subject: Subject) -> bool:
         """False only where no pattern is found."""
-        return self._found is None or self._found.match(subject) is not None
+        if self._found is None:
+            return self._can_be_found
+        return self._found.match(subject) is not None
 
     @staticmethod
     def _joined(source: bytes, decodes: bool) -> _Search | None:

@@ -15,7 +15,7 @@ the decoded line: the encoded ones are looked up, and not edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ _SEVEN_BIT = ("utf_7", "hz", "iso2022")
 # Those in which a line end is not the byte LF, or what stands behind it depends on what is in front.
 _WIDE = ("utf_16", "utf_32")
 _NEARLY_ASCII = ("johab", "shift_jis")  # in which a backslash is money
+# Those in which many lines at once mean what each of them means, even where there is an error in one.
+_LINEWISE = ("utf_8", "iso8859", "cp125", "koi8")
 _ENCODINGS = frozenset({"base64", "quoted-printable", "uuencode"})
 _AMBIGUOUS = "it can be read in several ways"
 
@@ -101,10 +103,21 @@ def field_spots(part: PartBegin) -> Iterator[Spot]:
         yield Spot(at, len(field.raw), is_field=True)
 
 
-class PartLines:
-    """The lines of one part, from its data as that comes; `limit` bytes of it, 0 for all."""
+MayMatter = Callable[[Subject], bool]
+"""Asked about many lines at once, with LF between them; where it says no, nobody wants to see one of them."""
 
-    def __init__(self, part: PartBegin, limit: int, decodes: bool) -> None:
+
+def _always(_lines: Subject) -> bool:
+    return True
+
+
+class PartLines:
+    """The lines of one part, from its data as that comes; `limit` bytes of it, 0 for all.
+
+    Lines are left out, many at a time, where `may_matter` says that none of them does.
+    """
+
+    def __init__(self, part: PartBegin, limit: int, decodes: bool, may_matter: MayMatter = _always) -> None:
         is_text = decodes and any(one.startswith("text/") for one in part.media.types)
         encodings = [one for one in part.media.encodings if one in _ENCODINGS] if is_text else []
         self._charset = part.charset if is_text and not encodings else None
@@ -113,9 +126,10 @@ class PartLines:
         self._is_within_line = False
         self._is_cut_off = False
         self._next = NOWHERE  # where data has to go on
-        self._raw = _Lines()
+        self._may_matter = may_matter
+        self._raw = _Lines(self._is_dull)
         self._raw_spot = _raw_spot(part, decodes, is_text)
-        self._decoded = [_DecodedLines(one, part) for one in encodings]
+        self._decoded = [_DecodedLines(one, part, may_matter) for one in encodings]
 
     @property
     def is_encoded(self) -> bool:
@@ -167,6 +181,12 @@ class PartLines:
     def _line(self, cut: Cut) -> Line:
         return Line(self._subject(cut.text), cut, None if self._decoded else self._raw_spot)
 
+    def _is_dull(self, lines: bytes) -> bool:
+        """Nobody wants to see any of these lines."""
+        if not (self._charset is None or codec_of(self._charset).startswith(_LINEWISE)):
+            return False
+        return not self._may_matter(self._subject(lines))
+
     def _subject(self, line: bytes) -> Subject:
         if self._charset is None or (line.isascii() and not codec_of(self._charset).startswith(_SEVEN_BIT)):
             return Subject(line)
@@ -200,7 +220,7 @@ def _raw_spot(part: PartBegin, decodes: bool, is_text: bool) -> Spot:
 class _DecodedLines:
     """The lines of text that was encoded for transfer."""
 
-    def __init__(self, encoding: str, part: PartBegin) -> None:
+    def __init__(self, encoding: str, part: PartBegin, may_matter: MayMatter) -> None:
         self._encoding = encoding
         self._charset = part.charset
         self._transfer = decoder(encoding)
@@ -209,7 +229,8 @@ class _DecodedLines:
         self._is_by_line = not codec.startswith((*_SEVEN_BIT, *_WIDE))
         self._is_ascii_based = not codec.startswith(_NEARLY_ASCII)
         self._model = Spot()  # of all lines, as it was for the last
-        self._lines = _Lines()
+        self._may_matter = may_matter
+        self._lines = _Lines(self._is_dull)
         self._lines.move_to(0)
         self._hindrance = self._hindrance_of(part)
         self._begin = self._end = NOWHERE
@@ -244,6 +265,11 @@ class _DecodedLines:
             data = self._characters.last(data) if is_last else self._characters.more(data)
         yield from map(self._line, self._lines.more(data))
 
+    def _is_dull(self, lines: bytes) -> bool:
+        """Nobody wants to see any of these lines."""
+        is_utf8 = not self._is_by_line or (self._is_ascii_based and lines.isascii())
+        return is_utf8 and not self._may_matter(Subject(None, lines))
+
     def _line(self, cut: Cut, hindrance: str = "") -> Line:
         is_utf8 = not self._is_by_line or (self._is_ascii_based and cut.text.isascii())
         text = cut.text if is_utf8 else to_utf8(cut.text, self._charset)
@@ -261,9 +287,13 @@ class _DecodedLines:
 
 
 class _Lines:
-    """Cuts what comes in pieces into lines that are not empty."""
+    """Cuts what comes in pieces into lines that are not empty, and leaves out those that are dull.
 
-    def __init__(self) -> None:
+    `is_dull` is asked about several whole lines, each with LF behind it and none too long to be one.
+    """
+
+    def __init__(self, is_dull: Callable[[bytes], bool]) -> None:
+        self._is_dull = is_dull
         self._rest = b""
         self._at = NOWHERE  # where the rest stands
         self._is_begun = False  # a piece of the line in front of the rest has been given
@@ -273,7 +303,8 @@ class _Lines:
         self._at = at
 
     def more(self, data: bytes) -> Iterator[Cut]:
-        *lines, rest = (self._rest + data).split(b"\n")
+        data = self._rest + data
+        *lines, rest = data[self._pass_dull(data) :].split(b"\n")
         for line in lines:
             text = line.removesuffix(b"\r")
             end = b"\n" if len(text) == len(line) else b"\r\n"
@@ -294,6 +325,18 @@ class _Lines:
         yield from self._pieces(rest.removesuffix(b"\r"), b"\r\n", is_end=True)
         self._pass(len(rest))
         self._is_begun = False
+
+    def _pass_dull(self, data: bytes) -> int:
+        """How much of `data` is passed over: all of its lines, or nothing."""
+        end = data.rfind(b"\n") + 1
+        lines = data[:end].replace(b"\r\n", b"\n")
+        if not end or (end > LINE_BYTES and max(map(len, lines.split(b"\n"))) > LINE_BYTES):
+            return 0
+        if not self._is_dull(lines):
+            return 0
+        self._pass(end)
+        self._is_begun = False
+        return end
 
     def _pieces(self, text: bytes, end: bytes, *, is_end: bool) -> Iterator[Cut]:
         is_whole = is_end and not self._is_begun and len(text) <= LINE_BYTES

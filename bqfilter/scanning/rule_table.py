@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bqfilter.errors import ConfigError
-from bqfilter.scanning.rule_action import Action
+from bqfilter.scanning.rule_action import Action, Verb
 from bqfilter.scanning.rule_lines import LogicalLine, logical_lines
 from bqfilter.scanning.rule_pattern import AnyOf, Groups, Pattern, Subject, Written
 
@@ -68,8 +68,12 @@ class Table:
         """Without its conditions."""
         return sum(rule.action is not None for rule in self._rules)
 
+    def may_apply_to_lines(self, lines: Subject) -> bool:
+        """False only where no rule would be found for any of these lines, which have LF between them."""
+        return not self._any_of.is_for_lines or self._any_of.may_be_found(lines)
+
     def find(self, subject: Subject) -> Applied | None:
-        """The first rule that applies."""
+        """The first rule that applies; None or a DUNNO, if that is all, in a last table."""
         if not self._any_of.may_be_found(subject):
             return None
         at = 0
@@ -89,21 +93,25 @@ class Table:
         return Applied(place, action, pattern.find(subject) or (), is_decoded)
 
 
-def read_table(path: str, vet: Vet, decodes: bool) -> Table:
-    """The table in a file. Raises ConfigError, which names file and line."""
+def read_table(path: str, vet: Vet, decodes: bool, *, is_last: bool = False) -> Table:
+    """The table in a file. Raises ConfigError, which names file and line.
+
+    With `is_last` no other is asked behind it, so that a rule with DUNNO does no more than to keep those
+    below it from being tried.
+    """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return parse_table(Path(path).name, content, vet, decodes)
+        return parse_table(Path(path).name, content, vet, decodes, is_last=is_last)
     except ValueError as error:
         raise ConfigError(f"{path}, {error}") from error
 
 
-def parse_table(name: str, content: bytes, vet: Vet, decodes: bool) -> Table:
+def parse_table(name: str, content: bytes, vet: Vet, decodes: bool, *, is_last: bool = False) -> Table:
     """The table that `content` holds. Raises ValueError, which names the line."""
-    builder = _Builder(vet, decodes)
+    builder = _Builder(vet, decodes, is_last)
     for line in logical_lines(content):
         try:
             builder.add(line)
@@ -115,12 +123,13 @@ def parse_table(name: str, content: bytes, vet: Vet, decodes: bool) -> Table:
 class _Builder:
     """The rules of a table so far, and the conditions that are open."""
 
-    def __init__(self, vet: Vet, decodes: bool) -> None:
+    def __init__(self, vet: Vet, decodes: bool, is_last: bool) -> None:
         self._vet = vet
         self._decodes = decodes
+        self._is_last = is_last
         self._rules: list[_Rule] = []
         self._open: list[tuple[int, LogicalLine, Pattern]] = []
-        self.outermost: list[Written] = []  # one of these is found where any rule applies
+        self.outermost: list[Written] = []  # one of these is found where any rule does something
 
     def add(self, line: LogicalLine) -> None:
         """Raises ValueError."""
@@ -139,16 +148,21 @@ class _Builder:
         return self._rules
 
     def _add_rule(self, line: LogicalLine) -> None:
-        pattern, words = self._pattern(line.text)
+        written, words = Written.split_off(line.text)
+        pattern = Pattern(written, self._decodes)
         action = Action.parse(words)
         self._vet(action)
         _check_groups(pattern, action)
+        if not (self._is_last and action.verb is Verb.DUNNO):
+            self._note(written)
         self._rules.append(_Rule(line.number, pattern, action, len(self._rules) + 1))
 
     def _begin(self, line: LogicalLine, rest: bytes) -> None:
-        pattern, more = self._pattern(rest)
+        written, more = Written.split_off(rest)
+        pattern = Pattern(written, self._decodes)
         if more:
             raise ValueError('text behind the pattern of "if"; do the lines below it begin with a blank?')
+        self._note(written)
         self._open.append((len(self._rules), line, pattern))
         self._rules.append(_Rule(line.number, pattern, None, 0))
 
@@ -160,12 +174,9 @@ class _Builder:
         at, line, pattern = self._open.pop()
         self._rules[at] = _Rule(line.number, pattern, None, len(self._rules))
 
-    def _pattern(self, text: bytes) -> tuple[Pattern, bytes]:
-        written, rest = Written.split_off(text)
-        pattern = Pattern(written, self._decodes)
+    def _note(self, written: Written) -> None:
         if not self._open:
             self.outermost.append(written)
-        return pattern, rest
 
 
 def _check_groups(pattern: Pattern, action: Action) -> None:

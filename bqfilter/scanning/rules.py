@@ -181,6 +181,8 @@ class Rules:
         parts: list[_Part] = []
         for event in events:
             _check_time(deadline)  # there may be gigabytes behind the limit, without one text to look up
+            if judgement.is_final and not editor.is_within_part:
+                return
             match event:
                 case PartBegin(at=at):
                     if parts:
@@ -202,9 +204,12 @@ class Rules:
                     assert_never(event)
 
     def _opened(self, part: PartBegin, around: Sequence[_Part]) -> _Part:
-        lines = PartLines(part, self._settings.body_limit, self._settings.decode)
+        lines = PartLines(part, self._settings.body_limit, self._settings.decode, self._may_apply_to_lines)
         is_sealed = part.media.is_sealed or bool(around and around[-1].is_sealed)
         return _Part(lines, part.is_extra, is_sealed and not self._changes_signed)
+
+    def _may_apply_to_lines(self, lines: Subject) -> bool:
+        return any(table.may_apply_to_lines(lines) for table in self._tables["body_checks"])
 
     def _of_part_header(self, part: PartBegin, around: Sequence[_Part]) -> Iterator[_Lookup]:
         if not part.depth or not self._tables["mime_header_checks"]:
@@ -224,7 +229,10 @@ class Rules:
 
 def _read_tables(settings: RulesSettings, key: str) -> tuple[Table, ...]:
     paths: tuple[str, ...] = getattr(settings, key)
-    return tuple(read_table(path, _vet(key), settings.decode) for path in paths)
+    last = len(paths) - 1
+    return tuple(
+        read_table(path, _vet(key), settings.decode, is_last=at == last) for at, path in enumerate(paths)
+    )
 
 
 def _vet(key: str) -> Vet:

@@ -199,8 +199,54 @@ def test_all_in_one_finds_nothing_only_where_none_finds_anything(
     all_in_one = AnyOf(written, True)
 
     assert all_in_one.may_be_found(subject) or not is_found
-    if len(written) > 1:
+    if "\n" not in text:
         assert all_in_one.may_be_found(subject) is is_found
+
+
+LINE_PATTERNS = [
+    *PATTERNS,
+    b"/^$/",
+    b"/b$/s",
+    b"/^q|r$/i",
+    b"/^x.*9$/m",
+    rb"/\bo/",
+    rb"/o\B/",
+    rb"/[^f]\b/",
+    b"/(?s:^a.r$)/",
+]
+
+
+@given(
+    st.lists(st.sampled_from(LINE_PATTERNS), max_size=4),
+    st.lists(st.text(alphabet="abfoqrxX9 ä\r", max_size=6), max_size=5),
+    st.booleans(),
+)
+def test_where_all_in_one_finds_nothing_in_many_lines_nothing_is_found_in_one_of_them(
+    patterns: list[bytes], lines: list[str], decoded: bool
+) -> None:
+    written = [Written.split_off(line)[0] for line in patterns]
+    all_in_one = AnyOf(written, True)
+    texts = [line.encode() for line in lines]
+
+    def subject(text: bytes) -> Subject:
+        return Subject(None, text) if decoded else Subject(text)
+
+    is_found = any(Pattern(one, True).applies(subject(text)) for one in written for text in texts)
+    if all_in_one.is_for_lines:
+        for whole in (b"\n".join(texts), b"".join(text + b"\n" for text in texts)):
+            assert all_in_one.may_be_found(subject(whole)) or not is_found
+
+
+@pytest.mark.parametrize("source", [rb"/\Aa/", rb"/a\z/", b"/a/A", b"/(?-m:a$)/", b"/(?i-sm)a$/", b"!/a/"])
+def test_what_speaks_of_a_whole_text_is_not_looked_for_in_many_lines(source: bytes) -> None:
+    written = [Written.split_off(line)[0] for line in (b"/b/", source)]
+
+    assert not AnyOf(written, True).is_for_lines
+    assert AnyOf(written[:1], True).is_for_lines
+
+
+def test_of_no_patterns_none_is_found() -> None:
+    assert not AnyOf([], True).may_be_found(Subject(b"a"))
 
 
 def test_all_in_one_says_maybe_where_a_pattern_is_negated() -> None:

@@ -1,6 +1,7 @@
 """The texts that rules are asked about."""
 
 from base64 import b64encode
+from collections.abc import Callable
 from quopri import encodestring
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from bqfilter.mail.fields import Header
 from bqfilter.mail.media import media_of
 from bqfilter.mail.mime import PartBegin, PartData
+from bqfilter.scanning import rule_subjects
 from bqfilter.scanning.rule_pattern import Subject
 from bqfilter.scanning.rule_subjects import (
     LINE_BYTES,
+    Line,
     PartLines,
     Spot,
     address_subject,
@@ -329,3 +332,72 @@ def test_a_line_is_found_where_its_spot_says(pieces: list[bytes], limit: int) ->
         assert data[line.spot.at : line.spot.at + line.spot.size] == line.subject.raw
         assert line.spot.at == 0 or data[line.spot.at - 2 : line.spot.at] == b"\r\n"
         assert data[line.spot.at + line.spot.size :].startswith((b"\r\n", b"" if at == len(data) else b"\r"))
+
+
+CHARSETS = ["us-ascii", "utf-8", "iso-8859-1", "iso-2022-jp", "gbk", "utf-16"]
+ENCODINGS = ["8bit", "quoted-printable", "base64"]
+
+
+def has_mark(subject: Subject) -> bool:
+    return any(form is not None and b"x" in form for form in (subject.raw, subject.decoded))
+
+
+@given(
+    st.sampled_from(CHARSETS),
+    st.sampled_from(ENCODINGS),
+    st.lists(st.text(alphabet="abx \xe4\r\n=4", max_size=12).map(lambda text: text.encode()), max_size=6),
+    st.integers(0, 40),
+)
+def test_lines_that_matter_are_the_same_without_those_that_do_not(
+    charset: str, encoding: str, pieces: list[bytes], limit: int
+) -> None:
+    header = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n"
+    head = Header(header.encode())
+    begin = PartBegin(1, head, media_of(head))
+
+    def marked(may_matter: Callable[[Subject], bool]) -> list[tuple[Line, Spot | None]]:
+        part, at, found = PartLines(begin, limit, True, may_matter), 0, list[Line]()
+        for piece in pieces:
+            found += part.more(PartData(piece, at))
+            at += len(piece)
+        return [(line, line.spot) for line in [*found, *part.last()] if has_mark(line.subject)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rule_subjects, "LINE_BYTES", 8)  # so that some lines are too long
+        assert marked(has_mark) == marked(lambda _lines: True)
+
+
+def test_lines_of_no_interest_are_left_out_together() -> None:
+    asked: list[Subject] = []
+
+    def may_matter(lines: Subject) -> bool:
+        asked.append(lines)
+        return has_mark(lines)
+
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True, may_matter)
+    first = list(part.more(PartData(b"a\r\nb\nc", 0)))
+    second = list(part.more(PartData(b"\r\nx\r\n", 6)))
+
+    assert (first, [line.cut.text for line in second]) == ([], [b"c", b"x"])
+    assert asked == [Subject(b"a\nb\n"), Subject(b"c\nx\n")]
+    assert [line.cut.at for line in second] == [5, 8]
+
+
+def test_the_second_piece_of_a_line_that_is_too_long_begins_like_a_line() -> None:
+    def may_matter(lines: Subject) -> bool:
+        return any(line.startswith(b"x") for line in (lines.raw or b"").split(b"\n"))
+
+    part = PartLines(PartBegin(1, Header(b""), media_of(Header(b""))), 0, True, may_matter)
+    data = b"a" * LINE_BYTES + b"x\r\nb\r\n"
+
+    assert [line.cut.text for line in part.more(PartData(data, 0))] == [b"a" * LINE_BYTES, b"x", b"b"]
+
+
+def test_a_charset_that_line_ends_do_not_fit_is_asked_about_line_by_line() -> None:
+    """Cut at a byte LF, the characters of UTF-16 are others than those of the whole text."""
+    head = Header(b"Content-Type: text/plain; charset=utf-16le\r\n")
+    part = PartLines(PartBegin(1, head, media_of(head)), 0, True, lambda _lines: False)
+
+    found = list(part.more(PartData("x\nä\n".encode("utf-16-le"), 0)))
+
+    assert "\ue400" in (found[1].subject.decoded or b"").decode()

@@ -26,6 +26,34 @@ def answer(of: Table, text: str) -> str | None:
     return applied and f"{applied.place} {applied.action.verb} {applied.text.decode()}".strip()
 
 
+def last_table(*lines: str) -> Table:
+    return parse_table("t", "\n".join(lines).encode(), any_action, True, is_last=True)
+
+
+def test_in_a_last_table_a_rule_with_dunno_still_stands_in_front_of_others() -> None:
+    of = last_table("/ab/ DUNNO", "/a/ WARN")
+
+    assert [answer(of, text) for text in ("a", "ab", "b")] == ["t:2 WARN", "t:1 DUNNO", None]
+
+
+def test_lines_that_only_rules_with_dunno_apply_to_are_nothing_in_a_last_table_alone() -> None:
+    rules = ("/^[a-z]+$/ DUNNO", "if /1/", "/x/ DUNNO", "endif", "/2/ WARN")
+
+    assert table(*rules).may_apply_to_lines(Subject(b"abc\nabc\n"))
+    assert not last_table(*rules).may_apply_to_lines(Subject(b"abc\nabc\n"))
+    assert last_table(*rules).may_apply_to_lines(Subject(b"abc\nab2\n"))
+    assert last_table(*rules).may_apply_to_lines(Subject(b"abc\nab1\n"))  # where a condition holds
+
+
+def test_nothing_applies_in_a_last_table_of_dunno_alone() -> None:
+    assert not last_table("/a/ DUNNO", "!/b/ OK").may_apply_to_lines(Subject(b"a\n"))
+
+
+@pytest.mark.parametrize("rule", [r"/\Ac/ WARN", "!/a/ WARN", "/^c/A WARN"])
+def test_where_a_rule_cannot_be_looked_for_in_many_lines_it_may_apply(rule: str) -> None:
+    assert last_table("/a/ DUNNO", rule).may_apply_to_lines(Subject(b"b\n"))
+
+
 NESTED = (
     "if /^a/",
     "/1/ WARN a1",

@@ -664,3 +664,41 @@ def test_hostile_messages_can_be_edited(make: Make) -> None:
         assert report.finding is Finding.CLEAN, name
         if report.changes.body is not None:
             assert sum(map(len, report.changes.body())) <= 4 * len(content) + 1000, name
+
+
+BODY_TABLES = {
+    "dunno first": "/^[a-z]+$/ DUNNO\n/b/ WARN b\n/^a|c$/ STRIP",
+    "a condition": "if /a/\n/ab/ REPLACE x\n/b/ DUNNO\nendif\n/c$/ PREPEND y",
+    "a refusal": "/^$/ REJECT never\n/ab.c/ REJECT\n/b/ PREPEND z",
+    "the whole text": "/\\Aab/ WARN\n/b/ DUNNO",
+    "negated": "!/b/ INFO",
+}
+PIECES = ["a", "b", "ab", "c", " ", "\n", "\n\n", "a\nb", "\xe4", "=", "\r", "--x\n", "--x--\n"]
+
+
+@pytest.mark.parametrize("name", BODY_TABLES)
+@given(
+    st.sampled_from(["", "multipart/mixed; boundary=x", "text/plain; charset=utf-8"]),
+    st.sampled_from(["8bit", "quoted-printable"]),
+    st.lists(st.sampled_from(PIECES), max_size=20),
+)
+def test_what_rules_find_does_not_depend_on_lines_that_are_passed_over(
+    name: str, content_type: str, encoding: str, pieces: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        table = Path(directory, "body")
+        table.write_text(BODY_TABLES[name] + "\n")
+        rules = rules_of(RulesSettings(body_checks=(str(table),)))
+        head = f"Content-Type: {content_type}\nContent-Transfer-Encoding: {encoding}\n\n"
+        text = (head + "".join(pieces)).encode()
+
+        report = scan(rules, text)
+        patch.setattr(Table, "may_apply_to_lines", lambda _table, _lines: True)
+        again = scan(rules, text)
+
+        assert (again.finding, again.detail, again.reply) == (report.finding, report.detail, report.reply)
+        assert new_body(again) == new_body(report)
+
+
+def new_body(report: Report) -> bytes | None:
+    return None if report.changes.body is None else b"".join(report.changes.body())

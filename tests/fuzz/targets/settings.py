@@ -16,7 +16,7 @@ from bqfilter.scanning.report import Report
 from bqfilter.scanning.rule_action import Action
 from bqfilter.scanning.rule_edits import BodyEditor
 from bqfilter.scanning.rule_judgement import Judgement, Place
-from bqfilter.scanning.rule_pattern import AnyOf, Subject
+from bqfilter.scanning.rule_pattern import AnyOf, Subject, Written
 from bqfilter.scanning.rule_table import Table, parse_table
 from bqfilter.scanning.rules import _EDITS, Rules
 from bqfilter.smtp.body import without_strays
@@ -30,7 +30,7 @@ _ENVELOPE = envelope()
 _MARK = b"QzMarkerQz"
 _LINE = re.compile(r"line (\d+): ")
 _REPLY = ReplyTemplate.parse("550 5.7.1 Refused: {detail}")
-_EVERYTHING = AnyOf([], True)
+_EVERYTHING = AnyOf([Written(b"", is_negated=True)], True)
 
 
 def config(data: bytes) -> None:
@@ -120,7 +120,8 @@ def _rules(body_checks: bytes, mime_header_checks: bytes) -> Rules:
     rules._workspace = _WORKSPACE
     rules._changes_signed = True
     rules._tables = {
-        key: (parse_table(key, tables[key], _anything_goes, True),) if key in tables else () for key in _EDITS
+        key: (parse_table(key, tables[key], _anything_goes, True, is_last=True),) if key in tables else ()
+        for key in _EDITS
     }
     return rules
 
