@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import growth, life, loads, sizes, syscalls
 from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, NO_FILTER
 from benchmarks.matrix import SIZES
+from benchmarks.peers import LOCKSTEP, LOCKSTEP_KEPT
 from benchmarks.postfix import SPEED_ADJUST
 from benchmarks.published import MATRIX, MEMORY, POSTFIX, SCANNERS, Part
 from benchmarks.report import heading, markdown
@@ -22,6 +23,7 @@ Record = Mapping[str, Any]
 NOTHING = "Not measured yet."
 FAULT = "fault"
 _PLAIN = (NO_FILTER, HAPROXY, FILTER_ONE, FILTER_KEPT)  # who asks no scanner
+_BARE = {FILTER_ONE: LOCKSTEP.name, FILTER_KEPT: LOCKSTEP_KEPT.name}  # what does no more in the same manner
 _UNSHOWN = ("busy, KiB", "of workers")  # columns of growth
 _FEW = 0.5  # system calls a message; those that are fewer have one row together
 
@@ -84,7 +86,18 @@ def _took(seconds: float | None) -> str:
 def _aims(parts: Parts) -> Iterator[str]:
     rows = [*_aims_of(parts, MATRIX), *_aims_of(parts, POSTFIX)]
     if rows:
-        yield markdown(["load", "contender", "aim, to HAProxy", "found", "lowest to highest", "met"], rows)
+        yield markdown(
+            [
+                "load",
+                "contender",
+                "aim, to HAProxy",
+                "found",
+                "lowest to highest",
+                "met",
+                "bare proxy in Python",
+            ],
+            rows,
+        )
 
 
 def _aims_of(parts: Parts, part: str) -> Iterator[list[str]]:
@@ -94,16 +107,25 @@ def _aims_of(parts: Parts, part: str) -> Iterator[list[str]]:
         for contender, aim in aims.items():
             summary = _summary(found.get(name), contender)
             if summary and "ratio" in summary:
-                yield [title, contender, *_aim_cells(summary["ratio"], aim, more_is_better)]
+                bare = _summary(found.get(name), _BARE[contender])
+                floor = (
+                    _in_terms_of_aim(bare["ratio"], more_is_better)[0] if bare and "ratio" in bare else None
+                )
+                cells = _aim_cells(summary["ratio"], aim, more_is_better)
+                yield [title, contender, *cells, "" if floor is None else f"{floor:.2f}"]
                 title = ""
 
 
 def _aim_cells(ratio: Record, aim: float, more_is_better: bool) -> list[str]:
-    """Where less is better the aim is about the time of a message, and the record has the rate."""
-    values = [ratio[key] if more_is_better else 1 / ratio[key] for key in ("median", "lowest", "highest")]
+    values = _in_terms_of_aim(ratio, more_is_better)
     wanted = f"rate at least {aim:.2f}" if more_is_better else f"time at most {aim:.2f}"
     is_met = values[0] >= aim if more_is_better else values[0] <= aim
     return [wanted, f"{values[0]:.2f}", f"{min(values):.2f} to {max(values):.2f}", "yes" if is_met else "no"]
+
+
+def _in_terms_of_aim(ratio: Record, more_is_better: bool) -> list[float]:
+    """Where less is better the aim is about the time of a message, and the record has the rate."""
+    return [ratio[key] if more_is_better else 1 / ratio[key] for key in ("median", "lowest", "highest")]
 
 
 # By the cell that shows it: aims, and whether they are floors.

@@ -109,7 +109,18 @@ SMTPPROX = Recipe(
           "{host}:{port}", "{host}:{upstream_port}"),
 )  # fmt: skip
 
-PASSING = (PROXSMTPD, SPAMPD, AMAVISD, AIOSMTPD)
+LOCKSTEP = Recipe(  # no filter at all, but what one in Python cannot be cheaper than
+    name="bare proxy in Python",
+    source="benchmarks/lockstep_proxy.py",
+    argv=("{python}", "-m", "benchmarks.lockstep_proxy", "{host}", "{port}", "{upstream_port}", "{children}",
+          "one"),
+)  # fmt: skip
+
+LOCKSTEP_KEPT = replace(
+    LOCKSTEP, name=f"{LOCKSTEP.name}, kept connections", argv=(*LOCKSTEP.argv[:-1], "kept")
+)
+
+PASSING = (PROXSMTPD, SPAMPD, AMAVISD, AIOSMTPD, LOCKSTEP, LOCKSTEP_KEPT)
 SCANNING = {"clamd": (CLAMSMTPD, AMAVISD_CLAMD), "spamd": (SPAMPD_SCANNING,)}
 
 

@@ -13,12 +13,20 @@ from drawing import WIDTH, Drawing, logarithmic, ruled, scale, ticked  # noqa: E
 
 from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY, NO_FILTER  # noqa: E402
 from benchmarks.distribution import CURVE  # noqa: E402
+from benchmarks.peers import LOCKSTEP, LOCKSTEP_KEPT  # noqa: E402
 
 LEFT, RIGHT = 64, WIDTH - 24
 LINE = 16  # pixels between two labels, one below the other
 
-# Ours in blue, what copies bytes in black, the peers in orange.
-_KINDS = {NO_FILTER: "dim", HAPROXY: "ink", FILTER_ONE: "one", FILTER_KEPT: "one"}
+# Ours in blue, what copies bytes in black, the peers in orange, what nobody would use in grey.
+_BARE = (LOCKSTEP.name, LOCKSTEP_KEPT.name)
+_KINDS = {
+    NO_FILTER: "dim",
+    HAPROXY: "ink",
+    FILTER_ONE: "one",
+    FILTER_KEPT: "one",
+    **dict.fromkeys(_BARE, "dim"),
+}
 
 
 def kind_of(contender):
@@ -97,12 +105,12 @@ _PEERS = (
 
 
 def sizes_picture(parts):
-    """The rate beside HAProxy's, by size, a line for each contender."""
+    """The rate beside HAProxy's, by size, a line for each contender that is one."""
     found = [load for name, load in loads(parts).items() if name.endswith("-20")]
     lines = {}
     for load in sorted(found, key=lambda load: load["size"]):
         for summary in load["summaries"]:
-            if "ratio" in summary:
+            if "ratio" in summary and summary["contender"] not in _BARE:
                 point = (load["size"], summary["ratio"]["median"])
                 lines.setdefault(summary["contender"], []).append(point)
     lines.pop(HAPROXY)

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import page
 from benchmarks.contenders import FILTER_KEPT, FILTER_ONE, HAPROXY
+from benchmarks.peers import LOCKSTEP, LOCKSTEP_KEPT
 
 MEASURED = {
     "taken": "2026-11-22T21:10:00+00:00",
@@ -64,14 +65,25 @@ def test_an_aim_about_the_time_is_compared_with_the_inverse_of_the_rate() -> Non
     summary = _summary(FILTER_KEPT, 400, ratio=_ratio(0.5, 0.25, 0.8))
     block = page.blocks({"matrix": _part(_load("4k-1", summary))})["aims"]
     assert _cells(block) == [
-        ["title 4k-1", FILTER_KEPT, "time at most 1.20", "2.00", "1.25 to 4.00", "no"],
+        ["title 4k-1", FILTER_KEPT, "time at most 1.20", "2.00", "1.25 to 4.00", "no", ""],
     ]
 
 
 def test_an_aim_about_the_rate_is_a_floor() -> None:
     summary = _summary(FILTER_ONE, 900, ratio=_ratio(0.85, 0.7, 0.9))
     block = page.blocks({"matrix": _part(_load("4k-20", summary))})["aims"]
-    assert _cells(block) == [["title 4k-20", FILTER_ONE, "rate at least 0.80", "0.85", "0.70 to 0.90", "yes"]]
+    assert _cells(block) == [
+        ["title 4k-20", FILTER_ONE, "rate at least 0.80", "0.85", "0.70 to 0.90", "yes", ""],
+    ]
+
+
+def test_beside_an_aim_stands_what_a_proxy_that_does_nothing_reaches_in_the_same_manner() -> None:
+    one, kept = _summary(LOCKSTEP.name, 1, ratio=_ratio(0.8, 0.1, 9)), _summary(LOCKSTEP_KEPT.name, 1)
+    own = [_summary(name, 1, ratio=_ratio(0.4, 0.3, 0.5)) for name in (FILTER_ONE, FILTER_KEPT)]
+    kept["ratio"] = _ratio(1.25, 0.1, 9)
+    rows = [_load(name, *own, one, kept) for name in ("4k-20", "4k-1")]
+    block = page.blocks({"matrix": _part(*rows)})["aims"]
+    assert [cells[-1] for cells in _cells(block)] == ["0.80", "1.25", "1.25", "0.80"]
 
 
 def test_small_messages_have_rate_ratio_and_processor_time_and_faults_are_named() -> None:
