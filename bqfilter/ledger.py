@@ -7,6 +7,7 @@ session does depends on them.
 
 from collections.abc import Callable
 from enum import IntEnum
+from operator import add
 
 from bqfilter.net.deadline import Clock
 
@@ -66,10 +67,15 @@ class Ledger:
 
     def take(self) -> dict[Stage, float]:
         """Seconds per stage since the last call, stages without any left out; counting starts anew."""
+        spent = self.settle()
+        return {stage: seconds for stage, seconds in zip(STAGES, spent, strict=True) if seconds > 0}
+
+    def settle(self) -> list[float]:
+        """The same with all stages, by their numbers; `totals` have them from now on."""
         now = self._clock()
         self._is_held = False
         self._spent[self.stage] += now - self._since
         self._since = now
         spent, self._spent = self._spent, [0.0] * len(STAGES)
-        self.totals = [total + seconds for total, seconds in zip(self.totals, spent, strict=True)]
-        return {stage: seconds for stage, seconds in zip(STAGES, spent, strict=True) if seconds > 0}
+        self.totals = list(map(add, self.totals, spent))
+        return spent

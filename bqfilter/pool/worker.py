@@ -275,7 +275,7 @@ class Worker:
             tally.count(TallyWord.PROBES)
         elif visitor.is_served:
             self._note_duration(tally, accepted.waited or 0.0, self._clock() - began, ledger)
-        ledger.take()
+        ledger.settle()
         self._slot.end(self._clock(), ledger.totals)
 
     def _note_arrival(self, index: int, accepted: Accepted, now: float, session_id: str) -> bool:
@@ -323,7 +323,7 @@ class Worker:
     def _note_duration(self, tally: Tally, waited: float, seconds: float, ledger: Ledger) -> None:
         """In the scoreboard: a session is over; and from time to time, what this worker weighs."""
         budget = self._outfit.settings.budget
-        ledger.take()
+        ledger.settle()
         tally.end(seconds, (waited + seconds) / budget.proxy_timeout, ledger.totals)
         if budget.session and seconds >= budget.session:
             self._slot.count(Word.OVERTIME)

@@ -155,9 +155,13 @@ def _parse_helo(_line: bytes, argument: bytes) -> Command:
 
 
 def _parse_xforward(_line: bytes, argument: bytes) -> Command:
-    pairs = (word.partition(b"=") for word in argument.split())
-    known = ((name.upper(), value) for name, _, value in pairs)
-    return XForward(tuple((name, value) for name, value in known if name in grammar.XFORWARD_VALUES))
+    known = []
+    for word in argument.split():
+        name, _, value = word.partition(b"=")
+        name = name.upper()
+        if name in grammar.XFORWARD_VALUES:
+            known.append((name, value))
+    return XForward(tuple(known))
 
 
 def _parse_mail(line: bytes, argument: bytes) -> Command:

@@ -37,6 +37,6 @@ def essential(announced: frozenset[bytes]) -> frozenset[bytes]:
 
 
 def _acceptable(name: bytes, value: bytes) -> bytes:
-    if grammar.XFORWARD_VALUES[name].fullmatch(value):
+    if value and grammar.XFORWARD_VALUES[name].fullmatch(value):
         return value
     return b"REMOTE" if name == b"SOURCE" else grammar.UNAVAILABLE
