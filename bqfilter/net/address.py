@@ -83,7 +83,7 @@ def _parse_host(host: str) -> str:
 
 def _parse_ipv6(literal: str) -> str:
     try:
-        return str(IPv6Address(literal))
+        return written(IPv6Address(literal))
     except ValueError:
         raise ValueError("what stands in the brackets is not an IPv6 address") from None
 
@@ -143,12 +143,19 @@ def is_loopback(endpoint: Endpoint) -> bool:
     if endpoint.scheme == "unix" or endpoint.host == "localhost":
         return True
     try:
-        return _plain(ipaddress.ip_address(endpoint.host)).is_loopback
+        return plain(ipaddress.ip_address(endpoint.host)).is_loopback
     except ValueError:
         return False
 
 
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def written(address: IPv4Address | IPv6Address) -> str:
+    """As inet_ntop(3) does: an IPv4-mapped one ends in an IPv4 address. str() has it so since Python 3.13."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None and address.scope_id is None:
+        return f"::ffff:{address.ipv4_mapped}"
+    return str(address)
+
+
+def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """The IPv4 address inside an IPv4-mapped one: a dual-stack listener sees IPv4 peers as ::ffff:a.b.c.d."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -159,7 +166,7 @@ def is_same_host(one: str, other: str) -> bool:
     """Two names of the same peer; an IPv4 address may be mapped into IPv6. "" is a unix peer."""
     if not one or not other:
         return one == other
-    return _plain(ipaddress.ip_address(one)) == _plain(ipaddress.ip_address(other))
+    return plain(ipaddress.ip_address(one)) == plain(ipaddress.ip_address(other))
 
 
 def parse_network(text: str) -> Network:
@@ -207,7 +214,7 @@ class AllowList:
 
     def _decide(self, host: str) -> bool:
         try:
-            address = _plain(ipaddress.ip_address(host))
+            address = plain(ipaddress.ip_address(host))
         except ValueError:
             return False
         # A scope ("fe80::1%eth0") is not compared: it says by which interface the peer came, not who it is.

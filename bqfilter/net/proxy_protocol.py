@@ -21,6 +21,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from bqfilter.net.address import written
+
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of version 2
 _KEYWORD = b"PROXY "  # of version 1
 
@@ -97,7 +99,7 @@ def _read_line(line: bytes) -> Announcement:
         raise ValueError("a port in the PROXY header is no number from 0 to 65535")
     kind = IPv4Address if version == "4" else IPv6Address
     addresses = [kind(text) for text in (source, destination)]  # raises AddressValueError
-    return Announcement(str(addresses[0]), int(ports[0]))
+    return Announcement(written(addresses[0]), int(ports[0]))
 
 
 def _read_block(block: bytes) -> Announcement:
@@ -120,4 +122,4 @@ def _read_block(block: bytes) -> Announcement:
 
 
 def _inet(address: bytes, port: bytes) -> Announcement:
-    return Announcement(str(ipaddress.ip_address(address)), int.from_bytes(port, "big"))
+    return Announcement(written(ipaddress.ip_address(address)), int.from_bytes(port, "big"))

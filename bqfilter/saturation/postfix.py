@@ -20,6 +20,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import PurePosixPath
 
 from bqfilter.errors import BqfilterError
+from bqfilter.net.address import plain, written
 
 # Root has it in PATH; the account that a monitoring system runs `check` under often has not.
 _SBIN = "/usr/sbin:/usr/local/sbin"
@@ -266,7 +267,7 @@ def hosts_of(host: str) -> frozenset[str]:
     """The addresses a host may stand for, as far as one knows without a name service."""
     if host.lower() == "localhost":
         return _LOOPBACK
-    return frozenset({str(ip_address(host)) if _is_address(host) else host.lower()})
+    return frozenset({written(ip_address(host)) if _is_address(host) else host.lower()})
 
 
 def is_wildcard(hosts: frozenset[str]) -> bool:
@@ -275,7 +276,7 @@ def is_wildcard(hosts: frozenset[str]) -> bool:
 
 def is_loopback_only(hosts: frozenset[str]) -> bool:
     """Are these addresses of this machine alone? A name is not trusted to say so."""
-    return all(_is_address(host) and ip_address(host).is_loopback for host in hosts)
+    return all(_is_address(host) and plain(ip_address(host)).is_loopback for host in hosts)
 
 
 def _is_address(host: str) -> bool:
@@ -373,7 +374,7 @@ def networks_in(patterns: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...
 def _matches(address: str, pattern: str) -> bool:
     network = _network(pattern)
     if network is None:
-        return pattern.lower() == "localhost" and ip_address(address).is_loopback
+        return pattern.lower() == "localhost" and plain(ip_address(address)).is_loopback
     return ip_address(address) in network
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from bqfilter.mail.envelope import Client, Envelope
+from bqfilter.net.address import written
 
 MAX_RECIPIENT_BYTES = 60 * 1024  # header lines of recipients; with all others well below the 80 KiB
 
@@ -49,7 +50,7 @@ def _ip(client: Client) -> Iterator[tuple[bytes, bytes]]:
     text = client.address.decode("ascii", "replace")
     try:
         if "%" not in text:  # a scope may hold anything
-            yield b"IP", str(ipaddress.ip_address(text)).encode("ascii")
+            yield b"IP", written(ipaddress.ip_address(text)).encode("ascii")
     except ValueError:
         return
 

@@ -181,6 +181,10 @@ def started(
         pod.leader = eventually(lambda: _leader(pod), "the program of the image as process 1")
         yield pod
     finally:
+        # unshare's own --kill-child is undone where its child changes the account.
+        if pod.leader and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pod.leader, signal.SIGKILL)
         process.kill()
         process.wait()
 

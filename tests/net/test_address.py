@@ -41,6 +41,7 @@ def test_an_endpoint_is_parsed_and_printed_back(text: str, endpoint: Endpoint) -
     ("text", "canonical"),
     [
         pytest.param("inet:[0:0:0:0:0:0:0:1]:25", "inet:[::1]:25", id="IPv6 in its short form"),
+        pytest.param("inet:[::FFFF:7f00:1]:25", "inet:[::ffff:127.0.0.1]:25", id="IPv4 in IPv6"),
         pytest.param("inet:LocalHost:25", "inet:localhost:25", id="name in lower case"),
         pytest.param("inet:127.0.0.1:00025", "inet:127.0.0.1:25", id="port without zeros"),
     ],

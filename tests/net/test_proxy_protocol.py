@@ -64,7 +64,11 @@ GOOD = {
     ),
     "an IPv4 address as IPv6 has it": (
         b"PROXY TCP6 ::ffff:192.0.2.10 ::1 41234 1\r\n",
-        Announcement("::ffff:c000:20a", 41234),
+        Announcement("::ffff:192.0.2.10", 41234),
+    ),
+    "an IPv4 address as IPv6 has it, version 2": (
+        tcp6("::ffff:192.0.2.10"),
+        Announcement("::ffff:192.0.2.10", 41234),
     ),
     "nobody known": (b"PROXY UNKNOWN\r\n", NOBODY),
     "nobody known, and what is to be ignored": (b"PROXY UNKNOWN 1.2.3.4 anything \xff\r\n", NOBODY),

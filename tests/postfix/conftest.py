@@ -45,6 +45,7 @@ def before_filter_services(filter_address: str) -> list[Service]:
 def after_filter_services() -> list[Service]:
     """They take mail back from the filter. `after-exempting` cleans up line endings, but not the filter's.
 
+    `after-trusting` cleans up none, as Postfix did before 3.9; both take commands that come too early.
     `after-editing` is for a site without a filter, whose Postfix edits bodies by itself.
     """
     usual = {
@@ -52,7 +53,9 @@ def after_filter_services() -> list[Service]:
         "smtpd_recipient_restrictions": "check_recipient_access regexp:$config_directory/recipient_access",
     }
     announce_the_dot = "check_client_access regexp:$config_directory/announce"
-    exempting = strict_about_newlines(but_not_from="127.0.0.0/8")
+    early = {"smtpd_forbid_unauth_pipelining": "no"}
+    trusting = early | {"smtpd_forbid_bare_newline": "no"}
+    exempting = early | strict_about_newlines(but_not_from="127.0.0.0/8")
     return [
         Service("after", usual),
         Service("after-small", usual | {"message_size_limit": "100000"}),
@@ -61,6 +64,7 @@ def after_filter_services() -> list[Service]:
         Service("after-thoughtful", usual | {"smtpd_end_of_data_restrictions": "sleep 8"}),
         Service("after-hasty", usual | {"smtpd_timeout": "1s"}),
         Service("after-verbose", usual, program="smtpd -v"),
+        Service("after-trusting", usual | trusting),
         Service("after-exempting", usual | exempting),
         Service("after-editing", {"cleanup_service_name": "cleanup-editing"}),
     ]

@@ -168,11 +168,12 @@ def free_ports(address: str, names: Iterable[str]) -> dict[str, int]:
 
 
 class MaillogView:
-    """The maillog from one moment on."""
+    """The maillog from one moment on, which is now unless told otherwise."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int | None = None) -> None:
         self._path = path
-        self._start = path.stat().st_size if path.exists() else 0
+        size = path.stat().st_size if path.exists() else 0
+        self._start = size if start is None else start
 
     def text(self) -> str:
         with self._path.open("rb") as log:

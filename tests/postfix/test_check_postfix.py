@@ -37,6 +37,7 @@ from .postfix_instance import (
     A_LONG_TIME_AGO,
     MAILBOX_DOMAIN,
     NOBODY,
+    MaillogView,
     PostfixInstance,
     free_ports,
     fresh_address,
@@ -87,9 +88,11 @@ def printed(*arguments: str) -> str:
     return result.stdout
 
 
-def run_commands(script: str) -> None:
+def run_commands(script: str) -> str:
+    """What they say beside what they do."""
     done = subprocess.run(["/bin/sh", "-e"], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def findings(directory: Path, ours: Settings) -> list[Finding]:
@@ -107,7 +110,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lay_out_stock(directory)
     config = configure(directory / "bqfilterd.toml", SETTINGS)
     script = printed("--config", config, "--commands", "--postfix", str(directory))
-    run_commands(script.replace("\npostfix ", "\n: postfix "))
+    assert run_commands(script.replace("\npostfix ", "\n: postfix ")) == ""
     return directory
 
 
@@ -609,7 +612,7 @@ def test_a_stock_postfix_with_the_printed_set_up_is_a_working_chain_and_is_found
     config = configure(stock.directory / "ours.toml", ours)
     options = ("--config", config, "--service", before_service(stock), "--postfix", f"{stock.directory}/c")
     if as_commands:
-        run_commands(printed(*options, "--commands"))
+        assert "warning: " not in run_commands(printed(*options, "--commands"))
     else:
         paste(stock, printed(*options))
     eventually(lambda: stock.listens("before") and stock.listens("after"), "both sides listen")
@@ -621,6 +624,7 @@ def test_a_stock_postfix_with_the_printed_set_up_is_a_working_chain_and_is_found
         assert re.fullmatch(rb"250 2\.0\.0 Ok: queued as \w+", verdict)
         assert stock.inbox.wait_for(recipient)
         maillog.wait_for(r"postfix/after-filter/smtpd.*: client=.*orig_client=\S*\[127\.0\.0\.1\]")
+        assert not MaillogView(stock.directory / "maillog", start=0).trouble()
 
         arguments = ["--config", config, "--postfix", f"{stock.directory}/c"]
         result = CliRunner().invoke(check, arguments)

@@ -35,7 +35,7 @@ ENDINGS = [
     b"\n\n.\n\n",
 ]
 
-AFTER = ["after", "after-exempting"]
+AFTER = ["after-trusting", "after-exempting"]
 
 # All there is of CR, LF and NUL, up to three of them, on either side of a dot or two.
 SIDES = [bytes(side) for length in range(4) for side in itertools.product(b"\r\n\0", repeat=length)]

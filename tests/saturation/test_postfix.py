@@ -165,7 +165,7 @@ def test_a_name_is_not_trusted_to_be_loopback_and_all_interfaces_are_a_wildcard(
     assert is_wildcard(listening_hosts(service("10026")))
     assert not is_loopback_only(listening_hosts(service("10026")))
     assert not is_loopback_only(frozenset({"mx.example"}))
-    assert is_loopback_only(frozenset({"127.9.9.9", "::1"}))
+    assert is_loopback_only(frozenset({"127.9.9.9", "::1", "::ffff:127.0.0.1"}))
 
 
 def test_a_unix_service_is_in_the_public_or_the_private_directory_of_the_queue() -> None:

@@ -62,6 +62,7 @@ def test_who_it_is_delivered_to_is_told_where_there_is_one_recipient(count: int)
     [
         pytest.param(b"192.0.2.7", b"192.0.2.7", id="IPv4"),
         pytest.param(b"IPv6:2001:DB8:0::7", b"2001:db8::7", id="IPv6"),
+        pytest.param(b"IPv6:::ffff:c000:207", b"::ffff:192.0.2.7", id="IPv4 in IPv6"),
         pytest.param(b"ipv6:::1", b"::1", id="lower case"),
         pytest.param(b"unknown", None, id="unknown"),
         pytest.param(b"192.0.2.7.8", None, id="not an address"),

@@ -4,7 +4,6 @@ Mail is discarded after it has been queued, and counted in the log. smtp-source 
 first reply that is not positive, so a run that ends well has seen no 4xx and no refused connection.
 """
 
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.doubles.programs import eventually
+from tests.postfix.load import numbered
 from tests.postfix.postfix_instance import MaillogView
 from tests.systemd.box import Box
 
@@ -73,7 +73,7 @@ tlsmgr  unix - - y 1000? 1 tlsmgr
 
 @dataclass(slots=True)
 class Load:
-    """A run of smtp-source; every message has a recipient of its own: a number before the common address."""
+    """A run of smtp-source; every message has a recipient of its own: a number and the common address."""
 
     process: subprocess.Popen[bytes]
     recipient: str
@@ -119,7 +119,7 @@ class BoxPostfix:
 
     def was_delivered_once(self, load: Load, maillog: MaillogView, limit: float) -> None:
         """Every message of the load, under one queue id each."""
-        delivery = rf"postfix/discard\S+: (\w+): to=<(\d+{re.escape(load.recipient)})>, .*status=sent"
+        delivery = rf"postfix/discard\S+: (\w+): to=<({numbered(load.recipient)})>, .*status=sent"
         enough = f"{load.messages} deliveries in the maillog"
         eventually(lambda: len(maillog.matches(delivery)) >= load.messages, enough, limit)
         eventually(self._queue_is_empty, "an empty queue", limit)

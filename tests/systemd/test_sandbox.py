@@ -74,7 +74,6 @@ EXPECTED = {
     "namespaces": "EPERM",
     "priority": "EPERM",
     "clock": "EPERM",
-    "writable code": "EPERM",
     "setuid file": "EPERM",
     "no new privileges": "1",
     "seccomp": "2",
@@ -90,7 +89,10 @@ def test_what_the_unit_forbids_cannot_be_done(box: Box) -> None:
     environment = "Environment=LD_LIBRARY_PATH=/opt/bqfilter/python/lib"
     box.drop_in(SERVICE, f"[Service]\n{environment}\nExecStartPre={probe}\n")
     box.systemctl("start", SERVICE)
-    assert json.loads(box.run("cat", REPORT).stdout) == EXPECTED
+    report = json.loads(box.run("cat", REPORT).stdout)
+    # By a filter of system calls, or since systemd 253 by the kernel, where that can.
+    assert report.pop("writable code") in ("EPERM", "EACCES")
+    assert report == EXPECTED
     assert box.run("ls", "/tmp/trace", check=False).returncode != 0
 
 
