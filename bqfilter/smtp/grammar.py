@@ -18,10 +18,10 @@ PATH = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-# A-d-l     = At-domain *( "," At-domain )            (RFC 5321: MUST be accepted, SHOULD be ignored)
-# At-domain = "@" ( Domain / address-literal )        (a literal may hold colons: [IPv6:2001:db8::1])
-_AT_DOMAIN = rb"@(?:\[[^\[\]]*+\]|[^:,<>\"\[]++)"
-SOURCE_ROUTE = re.compile(_AT_DOMAIN + rb"(?:," + _AT_DOMAIN + rb")*+:")
+# A-d-l = At-domain *( "," At-domain )                (RFC 5321: MUST be accepted, SHOULD be ignored)
+# Postfix takes anything from an "@" in front up to the first colon for one, and what is left may begin with
+# another (smtpd.c:extract_addr). Read otherwise, an address would be another one for us than for Postfix.
+SOURCE_ROUTE = re.compile(rb"(?:@[^:]*+:)++")
 
 # The word after the verb: "FROM:" behind MAIL, "TO:" behind RCPT, blanks tolerated around it as Postfix does.
 FROM = re.compile(rb"[ \t]*+FROM[ \t]*+:", re.IGNORECASE)

@@ -23,7 +23,15 @@ from bqfilter.smtp import grammar
         pytest.param(b'<"a b"@c.example>', b'"a b"@c.example', b"", id="quoted blank"),
         pytest.param(b'<"a\\">b"@c.example>', b'"a\\">b"@c.example', b"", id="quoted quote"),
         pytest.param(b"<@x.example,@y.example:a@b.example>", b"a@b.example", b"", id="source route"),
-        pytest.param(b"<@[IPv6:::1]:a@b.example>", b"a@b.example", b"", id="source route over a literal"),
+        pytest.param(b"<@a, @b:v@d.example>", b"v@d.example", b"", id="source route with a blank"),
+        pytest.param(b"<@a,b:v@d.example>", b"v@d.example", b"", id="source route with one at sign for two"),
+        pytest.param(b"<@:v@d.example>", b"v@d.example", b"", id="source route over nobody"),
+        pytest.param(
+            b"<@[1.2.3.4]x:v@d.example>", b"v@d.example", b"", id="source route over half a literal"
+        ),
+        pytest.param(b'<@"x":v@d.example>', b"v@d.example", b"", id="source route with quotes"),
+        pytest.param(b"<@a:@b:v@d.example>", b"v@d.example", b"", id="two source routes"),
+        pytest.param(b"@a,b:v@d.example", b"v@d.example", b"", id="source route without brackets"),
         pytest.param(b"<a@[IPv6:2001:db8::1]>", b"a@[IPv6:2001:db8::1]", b"", id="IPv6 literal"),
         pytest.param(b'<"a@b:c"@d.example>', b'"a@b:c"@d.example', b"", id="a quoted part like a route"),
         pytest.param(b"<@x.example>", b"@x.example", b"", id="a route that leads nowhere"),
