@@ -401,10 +401,11 @@ class Master:
 
     def _make_way(self) -> None:
         """Become the new program. What cannot be told by a log any more is told by the new one: `ready`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._signals.hand_down()
         self._log.info("making way for the new program", workers=len(self._roster.children))
         self._bulletin.reloading()
         self._exporter.rest()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             self._estate().bequeath(self._invocation)
         except OSError as error:

@@ -32,6 +32,14 @@ class SignalQueue:
         pending, self._pending = self._pending, []
         return [signal.Signals(number) for number in pending]
 
+    def hand_down(self) -> None:
+        """Everything noted so far comes again, to whoever unblocks it: the program that this process becomes.
+
+        All signals of this queue are blocked by now, so none is noted any more behind this.
+        """
+        for number in self.take():
+            os.kill(os.getpid(), number)
+
     def _note(self, number: int, _frame: object) -> None:
         if number not in self._pending:
             self._pending.append(number)

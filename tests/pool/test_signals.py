@@ -4,6 +4,8 @@ import fcntl
 import os
 import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -68,3 +70,20 @@ def test_a_flood_of_signals_neither_blocks_nor_loses_the_last_one(queue: SignalQ
 def test_its_descriptors_are_not_left_to_programs_that_are_run(queue: SignalQueue) -> None:
     assert queue.fileno() in queue.fds
     assert not any(os.get_inheritable(fd) for fd in queue.fds)
+
+
+def test_what_was_noted_and_not_acted_on_is_heard_by_the_next_program() -> None:
+    program = """
+import os, signal, sys
+from bqfilter.pool.signals import SignalQueue
+queue = SignalQueue((signal.SIGHUP, signal.SIGTERM))
+os.kill(os.getpid(), signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM))
+queue.hand_down()
+os.kill(os.getpid(), signal.SIGTERM)
+assert queue.take() == []
+os.execv(sys.executable, [sys.executable, "-c", "import signal; print(sorted(signal.sigpending()))"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str([signal.SIGHUP, signal.SIGTERM])
