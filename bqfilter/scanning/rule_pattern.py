@@ -30,7 +30,8 @@ _ALL_FLAGS = frozenset("imsxAEUX")  # of pcre_table(5)
 _USUAL_FLAGS = frozenset("is")  # letter case does not matter, and "." matches a line end as well
 _RE2_FLAGS = "imsU"
 _BEHIND = re.compile(rb"([^\s]*)\s*(.*)", re.DOTALL)
-# What is true of a whole text and not of each of its lines: its ends, and the flag m switched off.
+# What is true of a whole text and not of each of its lines: its ends, and the flag m switched off. All else
+# that RE2 has (no lookaround, and no \Z) says the same of a line by itself as of one between line ends.
 _OF_WHOLE_TEXT = re.compile(rb"\\[Az]|\(\?[A-Za-z]*-[A-Za-z]*m")
 _TOKEN = re.compile(rb"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|.", re.DOTALL)
 
@@ -93,16 +94,19 @@ class Written:
     def of_lines(self) -> bytes | None:
         """The same for many lines at once, with LF between them: found where it is found in one of them.
 
-        It may be found elsewhere too, in several lines together. None where there is no such thing.
+        It may be found elsewhere too, in several lines together, though "." stays within one: there is no LF
+        in a line. None where there is no such thing.
         """
-        if self.is_negated or "A" in self.flags or _OF_WHOLE_TEXT.search(self.source):
+        if self.is_negated or "A" in self.flags or _OF_WHOLE_TEXT.search(self._body):
             return None
-        return self._group(self.flags | {"m"})
+        return self._group((self.flags | {"m"}) - {"s"})
+
+    @property
+    def _body(self) -> bytes:
+        return _without_blanks(self.source) if "x" in self.flags else self.source
 
     def _group(self, flags: frozenset[str]) -> bytes:
-        body = _without_blanks(self.source) if "x" in flags else self.source
-        if "A" in flags:
-            body = rb"\A(?:%b)" % body
+        body = rb"\A(?:%b)" % self._body if "A" in flags else self._body
         on = "".join(flag for flag in _RE2_FLAGS if flag in flags)
         off = "".join(flag for flag in _RE2_FLAGS if flag not in flags)
         return b"(?%b%b:%b)" % (on.encode(), b"-" + off.encode() if off else b"", body)
@@ -138,34 +142,40 @@ class Pattern:
 class AnyOf:
     """All of some patterns in one, to tell in one search that none of them is to be found.
 
-    With `is_for_lines` that can be asked about many lines at once, with LF between them.
+    With `of_lines` all texts are lines, which have no LF. Then many of them may be asked about at once, with
+    LF between them, where `is_for_lines` says so afterwards: not all patterns can be looked for in that way.
     """
 
-    __slots__ = ("_can_be_found", "_found", "is_for_lines")
+    __slots__ = ("_searches", "is_for_lines")
 
-    def __init__(self, written: Sequence[Written], decodes: bool) -> None:
-        of_lines = [one.of_lines for one in written]
-        sources = [one for one in of_lines if one is not None]
-        self._can_be_found = bool(written)
-        self.is_for_lines = len(sources) == len(written)
+    def __init__(self, written: Sequence[Written], decodes: bool, *, of_lines: bool = False) -> None:
+        sources = [one.of_lines for one in written if one.of_lines is not None] if of_lines else []
+        self.is_for_lines = of_lines and len(sources) == len(written)
         if not self.is_for_lines:
             sources = [one.inline for one in written]
-        self._found: _Search | None = None
-        if sources and not any(one.is_negated for one in written):
-            self._found = self._joined(b"|".join(sources), decodes)
+        self._searches: list[_Search] | None = None
+        if not any(one.is_negated for one in written):
+            self._searches = _joined(sources, decodes)
 
     def may_be_found(self, subject: Subject) -> bool:
         """False only where no pattern is found."""
-        if self._found is None:
-            return self._can_be_found
-        return self._found.match(subject) is not None
+        if self._searches is None:
+            return True
+        return any(search.match(subject) is not None for search in self._searches)
 
-    @staticmethod
-    def _joined(source: bytes, decodes: bool) -> _Search | None:
-        try:
-            return _Search(source, _LARGE_PATTERN_BYTES, decodes, captures=False)
-        except ValueError:
-            return None  # too large in one: each is asked by itself then
+
+def _joined(sources: Sequence[bytes], decodes: bool) -> list[_Search] | None:
+    """Few searches that find something where one of many would; None where they are too large in one.
+
+    Text and what is none are kept apart: beside bytes that are no text all would be looked for as bytes.
+    """
+    text = [one for one in sources if _is_utf8(one)]
+    other = [one for one in sources if not _is_utf8(one)]
+    memory = _PATTERN_BYTES if len(sources) == 1 else _LARGE_PATTERN_BYTES
+    try:
+        return [_Search(b"|".join(ones), memory, decodes, captures=False) for ones in (text, other) if ones]
+    except ValueError:
+        return None
 
 
 class _Search:

@@ -93,23 +93,26 @@ class Table:
         return Applied(place, action, pattern.find(subject) or (), is_decoded)
 
 
-def read_table(path: str, vet: Vet, decodes: bool, *, is_last: bool = False) -> Table:
+def read_table(path: str, vet: Vet, decodes: bool, *, is_last: bool = False, of_lines: bool = False) -> Table:
     """The table in a file. Raises ConfigError, which names file and line.
 
-    With `is_last` no other is asked behind it, so that a rule with DUNNO does no more than to keep those
-    below it from being tried.
+    With `of_lines` it is asked about single lines alone, so that many can be looked at together. With
+    `is_last` no other is asked behind it, so that a rule with DUNNO does no more than to keep those below it
+    from being tried.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return parse_table(Path(path).name, content, vet, decodes, is_last=is_last)
+        return parse_table(Path(path).name, content, vet, decodes, is_last=is_last, of_lines=of_lines)
     except ValueError as error:
         raise ConfigError(f"{path}, {error}") from error
 
 
-def parse_table(name: str, content: bytes, vet: Vet, decodes: bool, *, is_last: bool = False) -> Table:
+def parse_table(
+    name: str, content: bytes, vet: Vet, decodes: bool, *, is_last: bool = False, of_lines: bool = False
+) -> Table:
     """The table that `content` holds. Raises ValueError, which names the line."""
     builder = _Builder(vet, decodes, is_last)
     for line in logical_lines(content):
@@ -117,7 +120,7 @@ def parse_table(name: str, content: bytes, vet: Vet, decodes: bool, *, is_last: 
             builder.add(line)
         except ValueError as error:
             raise ValueError(f"line {line.number}: {error}") from error
-    return Table(name, builder.finished(), AnyOf(builder.outermost, decodes))
+    return Table(name, builder.finished(), AnyOf(builder.outermost, decodes, of_lines=of_lines))
 
 
 class _Builder:

@@ -229,9 +229,10 @@ class Rules:
 
 def _read_tables(settings: RulesSettings, key: str) -> tuple[Table, ...]:
     paths: tuple[str, ...] = getattr(settings, key)
-    last = len(paths) - 1
+    last, of_lines = len(paths) - 1, key in _OF_LINES
     return tuple(
-        read_table(path, _vet(key), settings.decode, is_last=at == last) for at, path in enumerate(paths)
+        read_table(path, _vet(key), settings.decode, is_last=at == last, of_lines=of_lines)
+        for at, path in enumerate(paths)
     )
 
 

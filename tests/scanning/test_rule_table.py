@@ -27,7 +27,7 @@ def answer(of: Table, text: str) -> str | None:
 
 
 def last_table(*lines: str) -> Table:
-    return parse_table("t", "\n".join(lines).encode(), any_action, True, is_last=True)
+    return parse_table("t", "\n".join(lines).encode(), any_action, True, is_last=True, of_lines=True)
 
 
 def test_in_a_last_table_a_rule_with_dunno_still_stands_in_front_of_others() -> None:
@@ -39,7 +39,8 @@ def test_in_a_last_table_a_rule_with_dunno_still_stands_in_front_of_others() -> 
 def test_lines_that_only_rules_with_dunno_apply_to_are_nothing_in_a_last_table_alone() -> None:
     rules = ("/^[a-z]+$/ DUNNO", "if /1/", "/x/ DUNNO", "endif", "/2/ WARN")
 
-    assert table(*rules).may_apply_to_lines(Subject(b"abc\nabc\n"))
+    first = parse_table("t", "\n".join(rules).encode(), any_action, True, of_lines=True)
+    assert first.may_apply_to_lines(Subject(b"abc\nabc\n"))
     assert not last_table(*rules).may_apply_to_lines(Subject(b"abc\nabc\n"))
     assert last_table(*rules).may_apply_to_lines(Subject(b"abc\nab2\n"))
     assert last_table(*rules).may_apply_to_lines(Subject(b"abc\nab1\n"))  # where a condition holds

@@ -672,6 +672,7 @@ BODY_TABLES = {
     "a refusal": "/^$/ REJECT never\n/ab.c/ REJECT\n/b/ PREPEND z",
     "the whole text": "/\\Aab/ WARN\n/b/ DUNNO",
     "negated": "!/b/ INFO",
+    "flag m off": "/( ?-m)^ab$/x INFO\n/(?-m:^c)/ WARN",
 }
 PIECES = ["a", "b", "ab", "c", " ", "\n", "\n\n", "a\nb", "\xe4", "=", "\r", "--x\n", "--x--\n"]
 

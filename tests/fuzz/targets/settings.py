@@ -18,7 +18,7 @@ from bqfilter.scanning.rule_edits import BodyEditor
 from bqfilter.scanning.rule_judgement import Judgement, Place
 from bqfilter.scanning.rule_pattern import AnyOf, Subject, Written
 from bqfilter.scanning.rule_table import Table, parse_table
-from bqfilter.scanning.rules import _EDITS, Rules
+from bqfilter.scanning.rules import _EDITS, _OF_LINES, Rules
 from bqfilter.smtp.body import without_strays
 from bqfilter.smtp.replies import MAX_LINE_BYTES
 from tests.doubles.messages import envelope
@@ -119,11 +119,12 @@ def _rules(body_checks: bytes, mime_header_checks: bytes) -> Rules:
     rules._settings = RulesSettings(name="rules", body_limit=1000)
     rules._workspace = _WORKSPACE
     rules._changes_signed = True
-    rules._tables = {
-        key: (parse_table(key, tables[key], _anything_goes, True, is_last=True),) if key in tables else ()
-        for key in _EDITS
-    }
+    rules._tables = {key: (_table(key, tables[key]),) if key in tables else () for key in _EDITS}
     return rules
+
+
+def _table(key: str, rules: bytes) -> Table:
+    return parse_table(key, rules, _anything_goes, True, is_last=True, of_lines=key in _OF_LINES)
 
 
 def _anything_goes(_action: Action) -> None:
