@@ -17,7 +17,7 @@ import sys
 
 from benchmarks.programs import BACKLOG
 
-_EHLO_REPLY = b"250-lockstep.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+_EHLO_REPLY = b"250-lockstep.example\r\n250 8BITMIME\r\n"
 
 
 def _serve(listener: socket.socket, upstream: tuple[str, int], is_kept: bool) -> None:

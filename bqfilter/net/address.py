@@ -149,7 +149,10 @@ def is_loopback(endpoint: Endpoint) -> bool:
 
 
 def written(address: IPv4Address | IPv6Address) -> str:
-    """As inet_ntop(3) does: an IPv4-mapped one ends in an IPv4 address. str() has it so since Python 3.13."""
+    """As inet_ntop(3) does: an IPv4-mapped one ends in an IPv4 address. str() has it so since Python 3.13.
+
+    One with a scope, which a mapped address has no use for, is as str() has it.
+    """
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None and address.scope_id is None:
         return f"::ffff:{address.ipv4_mapped}"
     return str(address)
