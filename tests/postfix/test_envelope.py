@@ -55,6 +55,23 @@ def test_the_after_filter_server_gets_the_lines_the_client_wrote(
     maillog.wait_for(r"postfix/virtual\S+: .*status=sent")
 
 
+@pytest.mark.parametrize(
+    "path", ["<%s>", "<@:%s>", "<@r,s:%s>", "<@r, @s:%s>", "<@[192.0.2.1]x:%s>", "<@r:@s:%s>", "@r,s:%s"]
+)
+def test_who_a_recipient_is_for_us_is_who_it_is_for_postfix(
+    postfix: PostfixInstance, bqfilterd: Bqfilterd, before: str, path: str
+) -> None:
+    recipient = fresh_address()
+    with SmtpClient(postfix.at(before)) as client:
+        client.greet()
+        client.expect(b"250", MAIL.encode())
+        client.expect(b"250", b"RCPT TO:" + (path % recipient).encode())
+        client.expect(b"354", b"DATA")
+        assert client.end(PLAIN).startswith(b"250 2.0.0 ")
+    arrives_once(postfix, recipient, PLAIN)
+    bqfilterd.wait_for_log(rf" to=<{re.escape(recipient)}> ")
+
+
 def test_a_delivery_report_asked_for_by_the_client_has_what_the_client_gave_for_it(
     postfix: PostfixInstance, before: str
 ) -> None:
