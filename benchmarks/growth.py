@@ -68,7 +68,7 @@ class Turn:
     messages: int
     seconds: float
     cpu_seconds: float
-    wakeups: int | None  # unknown where a worker was replaced meanwhile: it takes its account with it
+    wakeups: int | None  # of workers; unknown where one was replaced meanwhile: it takes its account with it
     haproxy_seconds: float
     haproxy_cpu_seconds: float
 
@@ -173,16 +173,18 @@ def _turns(
         cost(one, deliveries, max(1, messages // 20), SESSIONS, SMALL)
     for number_of_round in range(1, rounds + 1):
         master = _program(contender).pid
-        family, wakeups = proc.tree(master), proc.voluntary_switches(master)
+        workers = worker_pids(master)
+        before = _work(workers)
         own = cost(contender, deliveries, messages, SESSIONS, SMALL)
-        wakeups = proc.voluntary_switches(master) - wakeups
+        is_same = worker_pids(master) == workers  # the exporter's children come and go, and carry no mail
+        wakeups = _work(workers).since(before).wakeups if is_same else None
         other = cost(haproxy, deliveries, messages, SESSIONS, SMALL)
         yield Turn(
             round=number_of_round,
             messages=messages,
             seconds=own.seconds,
             cpu_seconds=own.cpu_seconds,
-            wakeups=wakeups if proc.tree(master) == family else None,
+            wakeups=wakeups,
             haproxy_seconds=other.seconds,
             haproxy_cpu_seconds=other.cpu_seconds,
         )
