@@ -149,7 +149,7 @@ class AnyOf:
     __slots__ = ("_searches", "is_for_lines")
 
     def __init__(self, written: Sequence[Written], decodes: bool, *, of_lines: bool = False) -> None:
-        sources = [one.of_lines for one in written if one.of_lines is not None] if of_lines else []
+        sources = [line for one in written if (line := one.of_lines) is not None] if of_lines else []
         self.is_for_lines = of_lines and len(sources) == len(written)
         if not self.is_for_lines:
             sources = [one.inline for one in written]
